@@ -84,10 +84,10 @@ export class BenchClient {
   async attempt(body: WriteBody): Promise<Attempted> {
     const answer = await this.exchange('POST', '/v1/writes', 'write', body).catch(() => null);
     if (answer === null) return { kind: 'unknown' };
-    const told: { results?: readonly unknown[]; type?: string } = JSON.parse(answer.text);
-    if (answer.status === 200) return { kind: 'committed', results: told.results ?? [] };
-    const problem = told.type ?? String(answer.status);
-    const isUnknown = /coordinator-unavailable|internal/.test(problem) || told.type === undefined;
+    const parsed: { results?: readonly unknown[]; type?: string } = JSON.parse(answer.text);
+    if (answer.status === 200) return { kind: 'committed', results: parsed.results ?? [] };
+    const problem = parsed.type ?? String(answer.status);
+    const isUnknown = /coordinator-unavailable|internal/.test(problem) || parsed.type === undefined;
     return isUnknown ? { kind: 'unknown' } : { kind: 'refused', problem };
   }
 

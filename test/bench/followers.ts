@@ -221,8 +221,8 @@ class Writing {
 async function newestOf({ url, tokens }: Stack): Promise<number> {
   const headers = { authorization: `Bearer ${tokens.read}` };
   const response = await fetch(`${url}/v1/changes?limit=1`, { headers });
-  const told: { readonly newest: number } = JSON.parse(await response.text());
-  return told.newest;
+  const page: { readonly newest: number } = JSON.parse(await response.text());
+  return page.newest;
 }
 
 /** The resident memory of the Worker's process. */

@@ -134,14 +134,14 @@ async function measureOutage(
   isOver = true;
   await Promise.all(readers);
   await client.settled();
-  const deeds = changes.map(({ event, atMs }) => ({ what: event, atMs }));
+  const memberMarks = changes.map(({ event, atMs }) => ({ what: event, atMs }));
   const timeline: TimelineChart = {
     title: `${one.region} ${one.name}`,
     fromMs: load.startedAtMs,
     toMs,
     perSecond: writesPerSecond,
     answeredAtMs: load.answeredAtMs,
-    marks: [...marks, ...deeds].toSorted((a, b) => a.atMs - b.atMs),
+    marks: [...marks, ...memberMarks].toSorted((a, b) => a.atMs - b.atMs),
   };
   const checked = { audit: await ledger.audit(stack), comparison: await client.verify() };
   return { timeline, figures: figuresOf(timeline, load, ledger, checked) };

@@ -120,7 +120,7 @@ async function cpuOf(redis: Redis, work: () => Promise<unknown>, times: number):
 }
 
 async function cpuSeconds(redis: Redis): Promise<number> {
-  const told = await redis.info('cpu');
-  const parts = [...told.matchAll(/^used_cpu_(?:user|sys)_main_thread:([\d.]+)/gm)];
+  const info = await redis.info('cpu');
+  const parts = [...info.matchAll(/^used_cpu_(?:user|sys)_main_thread:([\d.]+)/gm)];
   return parts.reduce((sum, [, seconds]) => sum + Number(seconds), 0);
 }

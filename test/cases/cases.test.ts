@@ -97,9 +97,9 @@ async function agree(stack: TestStack, one: Case): Promise<void> {
 /** No voter has fallen silent. */
 async function expectAllVote(stack: TestStack): Promise<void> {
   const { body } = await stack.send('GET', '/v1/admin/regions', undefined, { scope: 'admin' });
-  const told = JSON.stringify(body);
-  expect(told.match(/"state":"voter"/g)).toHaveLength(stack.regions.length);
-  expect(told).not.toMatch(/"state":"(?:out|copying)"/);
+  const listed = JSON.stringify(body);
+  expect(listed.match(/"state":"voter"/g)).toHaveLength(stack.regions.length);
+  expect(listed).not.toMatch(/"state":"(?:out|copying)"/);
 }
 
 describe.each([

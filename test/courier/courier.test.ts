@@ -7,13 +7,13 @@ import { isSignedBy, Receiver, verified } from './receiver.ts';
 /** As many as there are pauses. */
 const attempts = 4;
 
-let rig: CourierHarness;
+let harness: CourierHarness;
 let receiver: Receiver;
 let name = '';
 let tests = 0;
 
 beforeAll(async () => {
-  rig = await CourierHarness.start(variables);
+  harness = await CourierHarness.start(variables);
 });
 
 beforeEach(async () => {
@@ -25,27 +25,27 @@ beforeEach(async () => {
 
 afterEach(() => receiver.stop());
 
-afterAll(() => rig?.stop(), 60_000);
+afterAll(() => harness?.stop(), 60_000);
 
 /** Waits until the courier's log has the event in this final state. */
 async function expectState(id: string, state: string): Promise<void> {
-  await expect.poll(() => rig.states(name, [id]), patience).toEqual([state]);
+  await expect.poll(() => harness.states(name, [id]), patience).toEqual([state]);
 }
 
 async function recordOf(id: string) {
-  return (await rig.deliveries(name)).find(({ event }) => event === id);
+  return (await harness.deliveries(name)).find(({ event }) => event === id);
 }
 
 describe('a delivery', () => {
   it('arrives once, signed for the published library and under the public key, and is logged', async () => {
-    await rig.deliver(name, receiver, ['evt_1']);
+    await harness.deliver(name, receiver, ['evt_1']);
     await expectState('evt_1', 'delivered');
     const [received] = receiver.received;
     expect(receiver.ids).toEqual(['evt_1']);
     expect(received && verified(received, receiver.secret)).toMatchObject({
       data: { id: 'evt_1' },
     });
-    expect(received && isSignedBy(received, rig.signingKey)).toBe(true);
+    expect(received && isSignedBy(received, harness.signingKey)).toBe(true);
     expect(received?.headers['content-type']).toBe('application/json');
     expect(await recordOf('evt_1')).toMatchObject({
       type: 'write.committed',
@@ -59,12 +59,14 @@ describe('a delivery', () => {
   it('arrives once even if it is handed over again, while it waits or after it has arrived', async () => {
     const ids = ['evt_1', 'evt_2'];
     await Promise.all([
-      rig.deliver(name, receiver, ids),
-      rig.deliver(name, receiver, ids),
-      rig.deliver(name, receiver, [...ids, ...ids]),
+      harness.deliver(name, receiver, ids),
+      harness.deliver(name, receiver, ids),
+      harness.deliver(name, receiver, [...ids, ...ids]),
     ]);
-    await expect.poll(() => rig.states(name, ids), patience).toEqual(['delivered', 'delivered']);
-    await rig.deliver(name, receiver, [...ids, 'evt_3']);
+    await expect
+      .poll(() => harness.states(name, ids), patience)
+      .toEqual(['delivered', 'delivered']);
+    await harness.deliver(name, receiver, [...ids, 'evt_3']);
     await expectState('evt_3', 'delivered');
     expect(receiver.ids.toSorted()).toEqual(['evt_1', 'evt_2', 'evt_3']);
   });
@@ -74,7 +76,7 @@ describe('a delivery', () => {
       response.statusCode = attempt < 3 ? 500 : 204;
       response.end();
     };
-    await rig.deliver(name, receiver, ['evt_1']);
+    await harness.deliver(name, receiver, ['evt_1']);
     await expectState('evt_1', 'delivered');
     expect(receiver.ids).toEqual(['evt_1', 'evt_1', 'evt_1']);
     for (const received of receiver.received) {
@@ -88,7 +90,7 @@ describe('a delivery', () => {
       if (attempt === 1) response.destroy();
       else response.end();
     };
-    await rig.deliver(name, receiver, ['evt_1']);
+    await harness.deliver(name, receiver, ['evt_1']);
     await expectState('evt_1', 'delivered');
     expect(receiver.attempts('evt_1')).toBe(2);
   });
@@ -98,7 +100,7 @@ describe('a delivery', () => {
       response.statusCode = 500;
       response.end('out of order');
     };
-    await rig.deliver(name, receiver, ['evt_1', 'evt_2']);
+    await harness.deliver(name, receiver, ['evt_1', 'evt_2']);
     await expectState('evt_1', 'failed');
     await expectState('evt_2', 'failed');
     expect(receiver.attempts('evt_1')).toBe(attempts);
@@ -107,14 +109,14 @@ describe('a delivery', () => {
       status: 500,
       answer: 'out of order',
     });
-    expect(await rig.told()).not.toHaveProperty(`reason:${name}`);
+    expect(await harness.reports()).not.toHaveProperty(`reason:${name}`);
 
     receiver.answer = (response) => response.end();
-    expect(await rig.call(name, 'replay', { event: 'evt_1' })).toBe(1);
+    expect(await harness.call(name, 'replay', { event: 'evt_1' })).toBe(1);
     await expectState('evt_1', 'delivered');
     expect(await recordOf('evt_2')).toMatchObject({ state: 'failed' });
-    expect(await rig.call(name, 'replay', { since: Date.now() * 2, delivered: false })).toBe(0);
-    expect(await rig.call(name, 'replay', { since: 0, delivered: false })).toBe(1);
+    expect(await harness.call(name, 'replay', { since: Date.now() * 2, delivered: false })).toBe(0);
+    expect(await harness.call(name, 'replay', { since: 0, delivered: false })).toBe(1);
     await expectState('evt_2', 'delivered');
     const replayed = receiver.received.at(-1);
     expect(replayed && verified(replayed, receiver.secret)).toMatchObject({
@@ -127,22 +129,22 @@ describe('a delivery', () => {
       response.statusCode = attempt === 1 ? 500 : 200;
       response.end(attempt === 1 ? 'out of order' : 'taken');
     };
-    await rig.deliver(name, receiver, ['evt_1']);
+    await harness.deliver(name, receiver, ['evt_1']);
     await expectState('evt_1', 'delivered');
-    const detail = await rig.call(name, 'delivery', 'evt_1');
+    const detail = await harness.call(name, 'delivery', 'evt_1');
     expect(JSON.parse(detail?.body ?? '')).toMatchObject({ data: { id: 'evt_1' } });
-    const told = detail?.history.map(({ status, answer }) => [status, answer]);
-    expect(told).toEqual([
+    const history = detail?.history.map(({ status, answer }) => [status, answer]);
+    expect(history).toEqual([
       [500, 'out of order'],
       [200, 'taken'],
     ]);
-    expect(await rig.call(name, 'replay', { since: 0, delivered: false })).toBe(0);
-    expect(await rig.call(name, 'replay', { event: 'evt_1' })).toBe(1);
+    expect(await harness.call(name, 'replay', { since: 0, delivered: false })).toBe(0);
+    expect(await harness.call(name, 'replay', { event: 'evt_1' })).toBe(1);
     await expect.poll(() => receiver.attempts('evt_1'), patience).toBe(3);
     await expectState('evt_1', 'delivered');
-    expect(await rig.call(name, 'replay', { since: 0, delivered: true })).toBe(1);
+    expect(await harness.call(name, 'replay', { since: 0, delivered: true })).toBe(1);
     await expect.poll(() => receiver.attempts('evt_1'), patience).toBe(4);
-    expect(await rig.call(name, 'delivery', 'evt_2')).toBeNull();
+    expect(await harness.call(name, 'delivery', 'evt_2')).toBeNull();
   });
 
   it('does not follow a redirect, and fails', async () => {
@@ -150,7 +152,7 @@ describe('a delivery', () => {
       response.writeHead(307, { location: '/elsewhere' });
       response.end();
     };
-    await rig.deliver(name, receiver, ['evt_1']);
+    await harness.deliver(name, receiver, ['evt_1']);
     await expectState('evt_1', 'failed');
     expect(new Set(receiver.received.map(({ path }) => path))).toEqual(new Set(['/hooks']));
     expect(await recordOf('evt_1')).toMatchObject({ status: 307, attempts });
@@ -160,7 +162,7 @@ describe('a delivery', () => {
     receiver.answer = (response, _, attempt) => {
       if (attempt % 2 === 0) response.write('not all of it');
     };
-    await rig.deliver(name, receiver, ['evt_1']);
+    await harness.deliver(name, receiver, ['evt_1']);
     await expectState('evt_1', 'failed');
     expect(receiver.attempts('evt_1')).toBe(attempts);
     expect(await recordOf('evt_1')).toMatchObject({
@@ -177,7 +179,7 @@ describe('a delivery', () => {
       response.on('drain', more);
       more();
     };
-    await rig.deliver(name, receiver, ['evt_1']);
+    await harness.deliver(name, receiver, ['evt_1']);
     await expectState('evt_1', 'delivered');
     const answer = (await recordOf('evt_1'))?.answer ?? '';
     expect(answer).toMatch(/^\[2Jä( \[2Jä)+/);
@@ -193,12 +195,12 @@ describe('the log', () => {
       response.end();
     };
     const ids = ['evt_0', 'evt_1', 'evt_2', 'evt_3', 'evt_4'];
-    await rig.deliver(name, receiver, ids);
+    await harness.deliver(name, receiver, ids);
     for (const id of ids) await expectState(id, id === 'evt_2' ? 'failed' : 'delivered');
     const pages: string[][] = [];
     let before: number | null = null;
     do {
-      const page: DeliveryPage = await rig.call(name, 'deliveries', {
+      const page: DeliveryPage = await harness.call(name, 'deliveries', {
         state: null,
         before,
         limit: 2,
@@ -208,39 +210,39 @@ describe('the log', () => {
     } while (before !== null);
     expect(pages).toEqual([['evt_4', 'evt_3'], ['evt_2', 'evt_1'], ['evt_0']]);
     const query = { state: 'failed', before: null, limit: 1 } as const;
-    const failed = await rig.call(name, 'deliveries', query);
+    const failed = await harness.call(name, 'deliveries', query);
     expect(failed.deliveries.map(({ event }) => event)).toEqual(['evt_2']);
     expect(failed.before).toBeNull();
   });
 
   it('never contains a secret, even an unusable one', async () => {
     const secret = 'whsec_dGhpcyBpcyBubyBnb29kIHNlY3JldA';
-    const handover = rig.handover(name, receiver, ['evt_1']);
+    const handover = harness.handover(name, receiver, ['evt_1']);
     const target = { url: receiver.url, secret };
-    await rig.call(name, 'deliver', name, { ...handover, target });
+    await harness.call(name, 'deliver', name, { ...handover, target });
     await expectState('evt_1', 'failed');
-    const told = JSON.stringify(await rig.deliveries(name)) + rig.log;
-    expect(told).toContain('The secret or the signing key is unusable.');
-    expect(told).not.toContain(secret.slice(6));
-    expect(told).not.toContain('"d":');
+    const shown = JSON.stringify(await harness.deliveries(name)) + harness.log;
+    expect(shown).toContain('The secret or the signing key is unusable.');
+    expect(shown).not.toContain(secret.slice(6));
+    expect(shown).not.toContain('"d":');
     expect(receiver.received).toEqual([]);
   });
 
   it('drops the oldest event above the limit of waiting events', async () => {
-    await rig.deliver(name, receiver, ['evt_first']);
+    await harness.deliver(name, receiver, ['evt_first']);
     await expectState('evt_first', 'delivered');
-    await rig.call(name, 'disable', 'to let them wait');
+    await harness.call(name, 'disable', 'to let them wait');
     for (let start = 0; start < limits.eventsPerEndpoint; start += limits.eventsPerHandover) {
       const ids = Array.from(
         { length: limits.eventsPerHandover },
         (_, index) => `e${start + index}`,
       );
-      await rig.deliver(name, receiver, ids);
+      await harness.deliver(name, receiver, ids);
     }
     const failed = { state: 'failed', before: null, limit: 10 } as const;
-    expect((await rig.call(name, 'deliveries', failed)).deliveries).toEqual([]);
-    await rig.deliver(name, receiver, ['evt_last']);
-    const { deliveries } = await rig.call(name, 'deliveries', failed);
+    expect((await harness.call(name, 'deliveries', failed)).deliveries).toEqual([]);
+    await harness.deliver(name, receiver, ['evt_last']);
+    const { deliveries } = await harness.call(name, 'deliveries', failed);
     expect(deliveries.map(({ event }) => event)).toEqual(['e0']);
   });
 });

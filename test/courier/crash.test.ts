@@ -15,56 +15,64 @@ afterEach(() => receiver.stop());
 describe('a kill -9', () => {
   it('between the handover and the response loses nothing: the same id is sent again without a call', async () => {
     // No attempt times out before the kill.
-    const rig = await CourierHarness.start({ ...variables, LOCKSTEP_DELIVERY_TIMEOUT_MS: '60000' });
+    const harness = await CourierHarness.start({
+      ...variables,
+      LOCKSTEP_DELIVERY_TIMEOUT_MS: '60000',
+    });
     try {
       receiver.answer = () => {};
       const ids = Array.from({ length: 12 }, (_, index) => `evt_${index}`);
-      await rig.deliver(name, receiver, ids);
+      await harness.deliver(name, receiver, ids);
       await expect.poll(() => receiver.received.length, patience).toBe(limits.deliveriesInFlight);
-      await rig.kill();
+      await harness.kill();
       receiver.answer = (response) => response.end();
-      await rig.restart();
+      await harness.restart();
       // No call reaches the courier: its alarm alone wakes it.
       await expect.poll(() => new Set(receiver.ids).size, patience).toBe(ids.length);
       const delivered = ids.map(() => 'delivered');
-      await expect.poll(() => rig.states(name, ids), patience).toEqual(delivered);
+      await expect.poll(() => harness.states(name, ids), patience).toEqual(delivered);
       expect(receiver.ids).toHaveLength(ids.length + limits.deliveriesInFlight);
       for (const received of receiver.received) {
         expect(verified(received, receiver.secret)).toMatchObject({ data: { id: received.id } });
       }
     } finally {
-      await rig.stop();
+      await harness.stop();
     }
   });
 });
 
 describe('a deployment', () => {
   it('of a release older than the storage changes nothing, and the next release continues', async () => {
-    const rig = await CourierHarness.start({ ...variables, LOCKSTEP_DELIVERY_TIMEOUT_MS: '60000' });
+    const harness = await CourierHarness.start({
+      ...variables,
+      LOCKSTEP_DELIVERY_TIMEOUT_MS: '60000',
+    });
     try {
       receiver.answer = () => {};
-      await rig.deliver(name, receiver, ['evt_1']);
+      await harness.deliver(name, receiver, ['evt_1']);
       await expect.poll(() => receiver.received.length, patience).toBe(1);
-      await rig.kill();
+      await harness.kill();
       const setFormat = (format: string) =>
-        rig.change(`UPDATE meta SET value = ${format} WHERE name = 'format'`);
+        harness.change(`UPDATE meta SET value = ${format} WHERE name = 'format'`);
       setFormat('value + 90');
-      await rig.restart();
-      await expect(rig.deliver(name, receiver, ['evt_2'])).rejects.toThrow(
+      await harness.restart();
+      await expect(harness.deliver(name, receiver, ['evt_2'])).rejects.toThrow(
         /UnfitVersion: the courier's storage has format 9\d, and this release reads up to/,
       );
-      await expect(rig.call(name, 'remove')).rejects.toThrow('UnfitVersion');
-      await expect.poll(() => rig.log, patience).toContain('a courier cannot read its storage');
+      await expect(harness.call(name, 'remove')).rejects.toThrow('UnfitVersion');
+      await expect.poll(() => harness.log, patience).toContain('a courier cannot read its storage');
       expect(receiver.received).toHaveLength(1);
-      await rig.kill();
+      await harness.kill();
       setFormat('value - 90');
       receiver.answer = (response) => response.end();
-      await rig.restart();
-      await rig.deliver(name, receiver, ['evt_2']);
+      await harness.restart();
+      await harness.deliver(name, receiver, ['evt_2']);
       const delivered = ['delivered', 'delivered'];
-      await expect.poll(() => rig.states(name, ['evt_1', 'evt_2']), patience).toEqual(delivered);
+      await expect
+        .poll(() => harness.states(name, ['evt_1', 'evt_2']), patience)
+        .toEqual(delivered);
     } finally {
-      await rig.stop();
+      await harness.stop();
     }
   });
 

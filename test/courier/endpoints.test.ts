@@ -4,13 +4,13 @@ import { generateSecret } from '../../shared/webhooks/signature.ts';
 import { CourierHarness, patience, variables } from './harness.ts';
 import { Receiver, verified } from './receiver.ts';
 
-let rig: CourierHarness;
+let harness: CourierHarness;
 let receiver: Receiver;
 let name = '';
 let tests = 0;
 
 beforeAll(async () => {
-  rig = await CourierHarness.start(variables);
+  harness = await CourierHarness.start(variables);
 });
 
 beforeEach(async () => {
@@ -22,15 +22,15 @@ beforeEach(async () => {
 
 afterEach(() => receiver.stop());
 
-afterAll(() => rig?.stop(), 60_000);
+afterAll(() => harness?.stop(), 60_000);
 
 /** Waits until the courier's log has the event in this final state. */
 async function expectState(id: string, state: string): Promise<void> {
-  await expect.poll(() => rig.states(name, [id]), patience).toEqual([state]);
+  await expect.poll(() => harness.states(name, [id]), patience).toEqual([state]);
 }
 
 async function recordOf(id: string) {
-  return (await rig.deliveries(name)).find(({ event }) => event === id);
+  return (await harness.deliveries(name)).find(({ event }) => event === id);
 }
 
 describe('an endpoint', () => {
@@ -40,14 +40,14 @@ describe('an endpoint', () => {
       response.end();
     };
     const before = Date.now();
-    await rig.deliver(name, receiver, ['evt_1']);
+    await harness.deliver(name, receiver, ['evt_1']);
     await expect.poll(async () => (await recordOf('evt_1'))?.status, patience).toBe(429);
     expect((await recordOf('evt_1'))?.nextAttemptAt).toBeGreaterThanOrEqual(before + 3_600_000);
-    await rig.deliver(name, receiver, ['evt_2']);
-    await rig.deliver('cb_beside', receiver, ['evt_beside']);
+    await harness.deliver(name, receiver, ['evt_2']);
+    await harness.deliver('cb_beside', receiver, ['evt_beside']);
     await expect.poll(() => receiver.attempts('evt_beside'), patience).toBe(1);
     expect(receiver.attempts('evt_2')).toBe(0);
-    await rig.call(name, 'enable');
+    await harness.call(name, 'enable');
     await expectState('evt_1', 'delivered');
     await expectState('evt_2', 'delivered');
   });
@@ -57,10 +57,10 @@ describe('an endpoint', () => {
       response.writeHead(429, { 'retry-after': '7' });
       response.end();
     };
-    await rig.deliver(name, receiver, ['evt_1', 'evt_2', 'evt_3']);
+    await harness.deliver(name, receiver, ['evt_1', 'evt_2', 'evt_3']);
     const { host } = new URL(receiver.url);
     await expect
-      .poll(async () => (await rig.told())[`reason:${host}`], patience)
+      .poll(async () => (await harness.reports())[`reason:${host}`], patience)
       .toBe('rests for 7000 ms');
   });
 
@@ -69,27 +69,27 @@ describe('an endpoint', () => {
       response.statusCode = 410;
       response.end();
     };
-    await rig.deliver(name, receiver, ['evt_1']);
+    await harness.deliver(name, receiver, ['evt_1']);
     await expectState('evt_1', 'failed');
-    await rig.deliver(name, receiver, ['evt_2']);
+    await harness.deliver(name, receiver, ['evt_2']);
     // The fake coordinator refuses the first call, so that the courier makes a second one.
-    const told = async () => (await rig.told())[`reason:${name}`];
-    await expect.poll(told, patience).toContain('410');
+    const report = async () => (await harness.reports())[`reason:${name}`];
+    await expect.poll(report, patience).toContain('410');
     expect(receiver.ids).toEqual(['evt_1']);
-    expect(await rig.states(name, ['evt_2'])).toEqual(['waiting']);
+    expect(await harness.states(name, ['evt_2'])).toEqual(['waiting']);
     receiver.answer = (response) => response.end();
-    await rig.call(name, 'enable');
+    await harness.call(name, 'enable');
     await expectState('evt_2', 'delivered');
     expect(receiver.ids).toEqual(['evt_1', 'evt_2']);
   });
 
   it('that an operator disables gets nothing until it is enabled', async () => {
-    await rig.deliver(name, receiver, ['evt_1']);
+    await harness.deliver(name, receiver, ['evt_1']);
     await expectState('evt_1', 'delivered');
-    await rig.call(name, 'disable', 'maintenance');
-    await rig.deliver(name, receiver, ['evt_2']);
-    expect(await rig.states(name, ['evt_2'])).toEqual(['waiting']);
-    await rig.call(name, 'enable');
+    await harness.call(name, 'disable', 'maintenance');
+    await harness.deliver(name, receiver, ['evt_2']);
+    expect(await harness.states(name, ['evt_2'])).toEqual(['waiting']);
+    await harness.call(name, 'enable');
     await expectState('evt_2', 'delivered');
     expect(receiver.ids).toEqual(['evt_1', 'evt_2']);
   });
@@ -99,11 +99,13 @@ describe('an endpoint', () => {
     const hanging = await Receiver.start();
     hanging.answer = () => {};
     const ids = Array.from({ length: 20 }, (_, index) => `evt_${index}`);
-    await rig.deliver(slow, hanging, ids);
+    await harness.deliver(slow, hanging, ids);
     await expect.poll(() => hanging.received.length, patience).toBeGreaterThan(0);
-    await rig.deliver(name, receiver, ids);
-    await expect.poll(() => rig.states(name, ids), patience).toEqual(ids.map(() => 'delivered'));
-    expect(await rig.states(slow, ids)).not.toContain('delivered');
+    await harness.deliver(name, receiver, ids);
+    await expect
+      .poll(() => harness.states(name, ids), patience)
+      .toEqual(ids.map(() => 'delivered'));
+    expect(await harness.states(slow, ids)).not.toContain('delivered');
     await hanging.stop();
   });
 
@@ -113,7 +115,7 @@ describe('an endpoint', () => {
       response.end();
     };
     const ids = Array.from({ length: 10 }, (_, index) => `evt_${index}`);
-    await rig.deliver(name, receiver, ids);
+    await harness.deliver(name, receiver, ids);
     for (const id of ids) await expectState(id, id === 'evt_0' ? 'failed' : 'delivered');
   });
 
@@ -129,8 +131,8 @@ describe('an endpoint', () => {
       });
     };
     const ids = Array.from({ length: 100 }, (_, index) => `evt_${index}`);
-    await rig.deliver(name, receiver, ids.slice(0, 50));
-    await rig.deliver(name, receiver, ids.slice(50));
+    await harness.deliver(name, receiver, ids.slice(0, 50));
+    await harness.deliver(name, receiver, ids.slice(50));
     await expect.poll(() => receiver.ids.length, patience).toBe(ids.length);
     expect(openMaximum).toBeLessThanOrEqual(limits.deliveriesInFlight);
     // Only concurrent events may overtake each other.
@@ -141,14 +143,14 @@ describe('an endpoint', () => {
 
 describe('a subscription', () => {
   const configure = (secret: string | null) =>
-    rig.call(name, 'configure', {
+    harness.call(name, 'configure', {
       endpoint: name,
       url: receiver.url,
       secret,
-      signingKey: rig.signingKey,
+      signingKey: harness.signingKey,
     });
   const deliver = (ids: readonly string[]) =>
-    rig.call(name, 'deliver', name, { ...rig.handover(name, receiver, ids), target: null });
+    harness.call(name, 'deliver', name, { ...harness.handover(name, receiver, ids), target: null });
 
   it('gets events at its configured target, and keeps its secret if a change has none', async () => {
     await configure(receiver.secret);
@@ -162,10 +164,10 @@ describe('a subscription', () => {
   it('signs with both secrets during the overlap of a rotation, and only with the new one after it', async () => {
     const [fresh, last] = [generateSecret(), generateSecret()];
     await configure(receiver.secret);
-    await rig.call(name, 'rotate', fresh, 3_600_000);
+    await harness.call(name, 'rotate', fresh, 3_600_000);
     await deliver(['evt_1']);
     await expectState('evt_1', 'delivered');
-    await rig.call(name, 'rotate', last, 0);
+    await harness.call(name, 'rotate', last, 0);
     await deliver(['evt_2']);
     await expectState('evt_2', 'delivered');
     const [during, after] = receiver.received;
@@ -177,13 +179,13 @@ describe('a subscription', () => {
 
   it('that was never configured, or was removed, takes no events and has no log', async () => {
     await deliver(['evt_1']);
-    expect(await rig.deliveries(name)).toEqual([]);
+    expect(await harness.deliveries(name)).toEqual([]);
     await configure(receiver.secret);
     await deliver(['evt_2']);
     await expectState('evt_2', 'delivered');
-    await rig.call(name, 'remove');
+    await harness.call(name, 'remove');
     await deliver(['evt_3']);
-    expect(await rig.deliveries(name)).toEqual([]);
+    expect(await harness.deliveries(name)).toEqual([]);
     expect(receiver.ids).toEqual(['evt_2']);
     await configure(receiver.secret);
     await deliver(['evt_2']);

@@ -42,12 +42,12 @@ export class CourierHarness {
   /** `variables` are those of the Worker, by name. */
   static async start(variables: Readonly<Record<string, string>>): Promise<CourierHarness> {
     const directory = mkdtempSync(join(tmpdir(), 'lockstep-courier-'));
-    const rig = new CourierHarness(directory, await freePort());
+    const harness = new CourierHarness(directory, await freePort());
     mkdirSync(join(directory, 'storage'));
     await bundle(directory);
-    writeFileSync(join(directory, 'courier.capnp'), configurationText(rig.port, variables));
-    await rig.restart();
-    return rig;
+    writeFileSync(join(directory, 'courier.capnp'), configurationText(harness.port, variables));
+    await harness.restart();
+    return harness;
   }
 
   /** Starts the runtime, on the storage of an earlier life. */
@@ -122,16 +122,16 @@ export class CourierHarness {
       method: 'POST',
       body: JSON.stringify({ name, method, arguments: values }),
     });
-    const told: { readonly answer?: unknown; readonly error?: string } = JSON.parse(
+    const result: { readonly answer?: unknown; readonly error?: string } = JSON.parse(
       await response.text(),
     );
-    if (told.error !== undefined) throw new Error(told.error);
-    return told.answer as Awaited<ReturnType<CourierApi[Method]>>;
+    if (result.error !== undefined) throw new Error(result.error);
+    return result.answer as Awaited<ReturnType<CourierApi[Method]>>;
   }
 
   /** The reasons that the coordinator got, by endpoint. */
-  async told(): Promise<Readonly<Record<string, string>>> {
-    const response = await fetch(`http://127.0.0.1:${this.port}/told`);
+  async reports(): Promise<Readonly<Record<string, string>>> {
+    const response = await fetch(`http://127.0.0.1:${this.port}/reports`);
     return JSON.parse(await response.text());
   }
 

@@ -27,13 +27,13 @@ export class CoordinatorFake extends DurableObject {
   }
 
   async #disabled(endpoint: string, reason: string): Promise<void> {
-    const told = (await this.ctx.storage.get<number>(`count:${endpoint}`)) ?? 0;
-    await this.ctx.storage.put(`count:${endpoint}`, told + 1);
-    if (told === 0) throw new Error('the coordinator is out of order');
+    const count = (await this.ctx.storage.get<number>(`count:${endpoint}`)) ?? 0;
+    await this.ctx.storage.put(`count:${endpoint}`, count + 1);
+    if (count === 0) throw new Error('the coordinator is out of order');
     await this.ctx.storage.put(`reason:${endpoint}`, reason);
   }
 
-  async told(): Promise<Record<string, string>> {
+  async reports(): Promise<Record<string, string>> {
     return Object.fromEntries(await this.ctx.storage.list<string>({ prefix: 'reason:' }));
   }
 }
@@ -53,7 +53,8 @@ interface Bindings {
 export default {
   async fetch(request, { COURIER, COORDINATOR }) {
     const { pathname } = new URL(request.url);
-    if (pathname === '/told') return Response.json(await COORDINATOR.getByName('shard-0').told());
+    if (pathname === '/reports')
+      return Response.json(await COORDINATOR.getByName('shard-0').reports());
     if (pathname !== '/call') return new Response('well');
     const call = await request.json<Call>();
     const courier = remote<Record<string, (...values: readonly unknown[]) => Promise<unknown>>>(

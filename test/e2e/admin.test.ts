@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { additionOf, type Spare, startSpare } from '../support/stack/extra-region.ts';
+import { additionOf, type ExtraRegion, startExtraRegion } from '../support/stack/extra-region.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';
 import {
   ask,
@@ -13,7 +13,7 @@ import {
   verify,
 } from './members.ts';
 import { commitsOf, hangIn, met, preparesOf } from './rounds.ts';
-import { patience, strongRead, toldBy, write } from './writes.ts';
+import { bodyOf, patience, strongRead, write } from './writes.ts';
 
 let stack: TestStack;
 let first: TestRegion;
@@ -35,7 +35,7 @@ afterAll(() => stack?.stop(), 60_000);
 async function ordered(method: string, path: string, body?: unknown): Promise<string> {
   const answer = await ask(stack, method, path, body);
   expect(answer.status).toBe(202);
-  return toldBy(answer).detail ?? '';
+  return bodyOf(answer).detail ?? '';
 }
 
 /** Removes a region; resolves when it is gone. */
@@ -84,20 +84,20 @@ describe('a region that an operator evicts', () => {
       await untilState(stack, id, 'out');
     }
     const answer = await ask(stack, 'POST', `regions/${first.id}/out`);
-    expect([answer.status, toldBy(answer).type]).toEqual([409, '/problems/order-refused']);
+    expect([answer.status, bodyOf(answer).type]).toEqual([409, '/problems/order-refused']);
     for (const { id } of [second, third]) await ordered('POST', `regions/${id}/return`);
     await expectWhole(stack);
   });
 });
 
 describe('a region that is added and removed at run time', () => {
-  let spare: Spare;
+  let extra: ExtraRegion;
 
   beforeAll(async () => {
-    spare = await startSpare(stack);
+    extra = await startExtraRegion(stack);
   });
 
-  afterAll(() => spare?.stop(), 60_000);
+  afterAll(() => extra?.stop(), 60_000);
 
   it('gets a copy of everything and votes, and keeps its data when it is removed', async () => {
     await write(stack, [
@@ -107,41 +107,41 @@ describe('a region that is added and removed at run time', () => {
       ['SADD', 'full:set', 'p', 'q'],
       ['ZADD', 'full:sorted', '1.5', 'm', '2', 'n'],
     ]);
-    await ordered('POST', 'regions', spare.addition);
-    await untilState(stack, spare.id, 'voter');
+    await ordered('POST', 'regions', extra.addition);
+    await untilState(stack, extra.id, 'voter');
     await set('added', 'everywhere');
-    expect(await spare.client.get('added')).toBe('everywhere');
-    expect(await strongRead(stack, 'added', spare.id)).toBe('everywhere');
-    expect(await contentOf(spare)).toEqual(await contentOf(first));
+    expect(await extra.client.get('added')).toBe('everywhere');
+    expect(await strongRead(stack, 'added', extra.id)).toBe('everywhere');
+    expect(await contentOf(extra)).toEqual(await contentOf(first));
     await expectWhole(stack);
 
-    await remove(spare.id);
+    await remove(extra.id);
     await set('added', 'elsewhere');
-    expect(await spare.client.get('added')).toBe('everywhere');
+    expect(await extra.client.get('added')).toBe('everywhere');
     await expectWhole(stack);
   });
 
   it('returns with foreign data only after the operator confirms the number of its keys', async () => {
-    await ordered('POST', 'regions', spare.addition);
+    await ordered('POST', 'regions', extra.addition);
     await expect
-      .poll(() => memberOf(stack, spare.id), patience)
+      .poll(() => memberOf(stack, extra.id), patience)
       .toMatchObject({ state: 'out', cause: 'foreign', held: true });
-    await spare.client.set('stray', 'here alone');
-    const held = (await contentOf(spare)).length;
-    const path = `regions/${spare.id}/return`;
+    await extra.client.set('stray', 'here alone');
+    const held = (await contentOf(extra)).length;
+    const path = `regions/${extra.id}/return`;
     // A refusal contains the number that the region reported last, and requests it again.
     const named = async () => (await ask(stack, 'POST', path, {})).body;
-    await expect.poll(named, patience).toMatchObject({ keys: { [spare.id]: held } });
+    await expect.poll(named, patience).toMatchObject({ keys: { [extra.id]: held } });
     for (const body of [{}, { force: true }, { force: true, replace: held - 1 }]) {
       const refused = await ask(stack, 'POST', path, body);
-      expect([refused.status, toldBy(refused).type]).toEqual([409, '/problems/order-refused']);
-      expect(refused.body).toMatchObject({ keys: { [spare.id]: held } });
+      expect([refused.status, bodyOf(refused).type]).toEqual([409, '/problems/order-refused']);
+      expect(refused.body).toMatchObject({ keys: { [extra.id]: held } });
     }
-    expect(await spare.client.get('stray')).toBe('here alone');
+    expect(await extra.client.get('stray')).toBe('here alone');
     await ordered('POST', path, { force: true, replace: held });
-    await untilState(stack, spare.id, 'voter');
-    expect(await contentOf(spare)).toEqual(await contentOf(first));
-    await remove(spare.id);
+    await untilState(stack, extra.id, 'voter');
+    expect(await contentOf(extra)).toEqual(await contentOf(first));
+    await remove(extra.id);
   });
 
   it('may be a configured one: it comes back by order, and not by a restart of the Worker', async () => {
@@ -266,7 +266,7 @@ describe('the list of in-doubt transactions', () => {
     stack.heal();
     await ordered('POST', 'in-doubt/settle', { transaction: open?.transaction });
     const answer = await undecided;
-    expect(toldBy(answer)).toMatchObject({ outcome: 'committed', results: [1] });
+    expect(bodyOf(answer)).toMatchObject({ outcome: 'committed', results: [1] });
     await untilAllVote(stack);
     await expect.poll(doubt, patience).toMatchObject({ transactions: [], locks: [] });
   });
@@ -292,7 +292,7 @@ describe('a region that is force-recovered', () => {
     await stack.killWorker();
     await Promise.all([first.redis.rollback(), second.redis.wipe(), third.redis.wipe()]);
     await stack.restartWorker();
-    const refused = async () => toldBy(await write(stack, [['SET', 'other', '1']])).type;
+    const refused = async () => bodyOf(await write(stack, [['SET', 'other', '1']])).type;
     await expect.poll(refused, patience).toBe('/problems/region-lost');
     const unconfirmed = await ask(stack, 'POST', `regions/${first.id}/force-recover`, {
       confirm: 'yes',

@@ -43,8 +43,8 @@ describe('a command that would take a region minutes', () => {
     ],
   ])('is refused to a reader: %s', async (_name, words) => {
     const reader = { url: stack.url, token: stack.tokens.read };
-    const told = await sendForm(reader, post(...words));
-    expect(told).toMatchObject({
+    const response = await sendForm(reader, post(...words));
+    expect(response).toMatchObject({
       status: 400,
       body: { error: expect.stringContaining('takes too long') },
     });
@@ -56,8 +56,8 @@ describe('a command that would take a region minutes', () => {
     ['a script', ['EVAL', "return redis.call('SUNION', unpack(ARGV))", '0', ...many('big')]],
   ])('is refused to a writer, in every region alike: %s', async (_name, words) => {
     const writer = { url: stack.url, token: stack.tokens.write };
-    const told = await sendForm(writer, post(...words));
-    expect(told).toMatchObject({
+    const response = await sendForm(writer, post(...words));
+    expect(response).toMatchObject({
       status: 400,
       body: { error: expect.stringContaining('takes too long') },
     });

@@ -12,7 +12,7 @@ import {
 } from '../support/stack/followers.ts';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 import { commitsOf, hangIn, met } from './rounds.ts';
-import { attempt, patience, toldBy, write } from './writes.ts';
+import { attempt, bodyOf, patience, write } from './writes.ts';
 
 /** No deadline passes while a test holds a round or an answer. */
 const variables = {
@@ -52,7 +52,7 @@ function writeWithCallback(key: string, more: object = {}): Promise<string> {
   const body = { ops: [['INCR', key]], ...callback(), ...more };
   const headers = { 'idempotency-key': key };
   return stack.send('POST', '/v1/writes', body, { headers }).then((answer) => {
-    return toldBy(answer).id ?? '';
+    return bodyOf(answer).id ?? '';
   });
 }
 
@@ -129,8 +129,8 @@ describe('a confirmation', () => {
     await lost;
     // The retry returns the id of the write; it is not carried out again.
     const retried = await write(stack, [['INCR', key]], { key, ...callback() });
-    expect(toldBy(retried)).toMatchObject({ results: [1], replayed: true });
-    const { id = '' } = toldBy(retried);
+    expect(bodyOf(retried)).toMatchObject({ results: [1], replayed: true });
+    const { id = '' } = bodyOf(retried);
     await expect.poll(() => new Set(heardOf(id)).size, patience).toBe(2);
     expect(new Set(receiver.ids).size).toBe(2);
   });

@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 import { Load } from './load.ts';
 import { commitsOf, hangIn, met, preparesOf, roundCounter } from './rounds.ts';
-import { attempt, patience, strongEverywhere, strongRead, toldBy, wake, write } from './writes.ts';
+import { attempt, bodyOf, patience, strongEverywhere, strongRead, wake, write } from './writes.ts';
 
 /** No deadline of the coordinator passes while a test holds a round, and no region is evicted meanwhile. */
 const variables = {
@@ -52,9 +52,9 @@ describe('a kill -9 between prepare and decision', () => {
     expect(await stack.everywhere(key)).toEqual(everyRegion(null));
 
     const retry = await write(stack, [['INCR', key]], { key, ack: 'confirmed' });
-    expect(toldBy(retry)).toMatchObject({ outcome: 'confirmed', results: [1], replayed: false });
+    expect(bodyOf(retry)).toMatchObject({ outcome: 'confirmed', results: [1], replayed: false });
     const again = await write(stack, [['INCR', key]], { key });
-    expect(toldBy(again)).toMatchObject({ results: [1], replayed: true });
+    expect(bodyOf(again)).toMatchObject({ results: [1], replayed: true });
     expect(await stack.everywhere(key)).toEqual(everyRegion('1'));
   });
 
@@ -74,7 +74,7 @@ describe('a kill -9 between prepare and decision', () => {
     await expectNoLocks();
     expect(await stack.everywhere(key)).toEqual(everyRegion(null));
     const retry = await write(stack, [['APPEND', key, 'x']], { key, ack: 'confirmed' });
-    expect(toldBy(retry)).toMatchObject({ outcome: 'confirmed', results: [1] });
+    expect(bodyOf(retry)).toMatchObject({ outcome: 'confirmed', results: [1] });
     expect(await stack.everywhere(key)).toEqual(everyRegion('x'));
   });
 
@@ -92,7 +92,7 @@ describe('a kill -9 between prepare and decision', () => {
     await crash();
     expect(await lost).toBeNull();
     const next = await write(stack, [['SET', 'prepared:next', '1']], { ack: 'confirmed' });
-    expect(toldBy(next).outcome).toBe('confirmed');
+    expect(bodyOf(next).outcome).toBe('confirmed');
 
     const before = await Promise.all(stack.regions.map(roundCounter));
     gate.resolve();
@@ -111,7 +111,7 @@ describe('a kill -9 between decision and commit', () => {
     await write(stack, [['SET', key, 'old']], { ack: 'confirmed' });
     const held = hangIn(stack.regions, false, commitsOf(key));
     const answered = await write(stack, [['APPEND', key, '+new']], { key: 'decided-1' });
-    expect(toldBy(answered)).toMatchObject({ outcome: 'committed', results: [7] });
+    expect(bodyOf(answered)).toMatchObject({ outcome: 'committed', results: [7] });
     await met(held);
     expect(await stack.everywhere(key)).toEqual(everyRegion('old'));
 
@@ -122,9 +122,9 @@ describe('a kill -9 between decision and commit', () => {
     // The first request of the new life is a strong read in the region that has not received the commit.
     expect(await strongRead(stack, key, withheld?.id ?? '')).toBe('old+new');
     expect(await strongEverywhere(stack, key)).toEqual(everyRegion('old+new'));
-    const path = `/v1/writes/${toldBy(answered).id}`;
+    const path = `/v1/writes/${bodyOf(answered).id}`;
     const elsewhere = others.map(({ id }) => id).toSorted();
-    const applied = async () => toldBy(await stack.send('GET', path)).appliedIn?.toSorted();
+    const applied = async () => bodyOf(await stack.send('GET', path)).appliedIn?.toSorted();
     await expect.poll(applied, patience).toEqual(elsewhere);
 
     // The round with the commit hangs until it times out; a further life does not wait for that.
@@ -134,7 +134,7 @@ describe('a kill -9 between decision and commit', () => {
     expect(await stack.everywhere(key)).toEqual(everyRegion('old+new'));
     await expect.poll(applied, patience).toHaveLength(3);
     const replay = await write(stack, [['APPEND', key, '+new']], { key: 'decided-1' });
-    expect(toldBy(replay)).toMatchObject({ results: [7], replayed: true });
+    expect(bodyOf(replay)).toMatchObject({ results: [7], replayed: true });
   });
 
   it('does not apply a commit again if its acknowledgements were lost', async () => {
@@ -145,7 +145,7 @@ describe('a kill -9 between decision and commit', () => {
     await met(held);
     await crash();
     const next = await write(stack, [['RPUSH', key, 'two']], { ack: 'confirmed' });
-    expect(toldBy(next)).toMatchObject({ outcome: 'confirmed', results: [2] });
+    expect(bodyOf(next)).toMatchObject({ outcome: 'confirmed', results: [2] });
     const lists = await Promise.all(stack.regions.map(({ client }) => client.lrange(key, 0, -1)));
     expect(lists).toEqual(everyRegion(['one', 'two']));
     await expectNoLocks();
@@ -165,7 +165,7 @@ describe('a kill -9 between decision and commit', () => {
     await met(held);
     await crash();
     const newer = await write(stack, [['SET', key, 'second']], { ack: 'confirmed' });
-    expect(toldBy(newer).outcome).toBe('confirmed');
+    expect(bodyOf(newer).outcome).toBe('confirmed');
     const before = await Promise.all(stack.regions.map(roundCounter));
     gate.resolve();
     const executed = () => Promise.all(stack.regions.map(roundCounter));
@@ -185,19 +185,19 @@ describe('a kill -9 after the commit', () => {
       checks: [{ key, equals: '4' }],
     });
     expect([done.status, failed.status]).toEqual([200, 412]);
-    const path = `/v1/writes/${toldBy(done).id}`;
+    const path = `/v1/writes/${bodyOf(done).id}`;
     const recorded = await stack.send('GET', path);
     await crash();
     expect(await stack.everywhere(key)).toEqual(everyRegion('5'));
     expect((await stack.send('GET', path)).body).toEqual(recorded.body);
     const replay = await write(stack, [['INCRBY', key, 5]], { key, ack: 'confirmed' });
-    expect(replay.body).toEqual({ ...toldBy(done), replayed: true });
+    expect(replay.body).toEqual({ ...bodyOf(done), replayed: true });
     const again = await write(stack, [['INCRBY', key, 5]], {
       key: 'committed:checked',
       checks: [{ key, equals: '4' }],
     });
     expect(again.status).toBe(412);
-    expect(toldBy(again)).toMatchObject({ id: toldBy(failed).id, replayed: true });
+    expect(bodyOf(again)).toMatchObject({ id: bodyOf(failed).id, replayed: true });
     expect(await stack.everywhere(key)).toEqual(everyRegion('5'));
     await expectNoLocks();
   });
@@ -217,7 +217,7 @@ async function expectExactlyOnce(load: Load, counter: string): Promise<void> {
       ['SADD', `${counter}:keys`, key],
     ];
     const replay = await write(stack, ops, { key });
-    expect(toldBy(replay)).toMatchObject({ id, replayed: true, results: [value, 1] });
+    expect(bodyOf(replay)).toMatchObject({ id, replayed: true, results: [value, 1] });
   }
   await expectNoLocks();
   expect(await stack.everywhere(counter)).toEqual(everyRegion(String(count)));
@@ -256,11 +256,11 @@ describe('a kill -9 under load', () => {
     for (const failure of load.failures) {
       expect(failure).toMatchObject({
         status: 503,
-        told: { type: '/problems/region-unavailable' },
+        body: { type: '/problems/region-unavailable' },
       });
     }
     for (const failure of dead) {
-      const named = failure === 'connection broken' ? [] : failure.told.regions;
+      const named = failure === 'connection broken' ? [] : failure.body.regions;
       expect(named?.map((fault) => fault.region)).toContain(id);
     }
     await expectExactlyOnce(load, 'redis');

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 import { ask, expectWhole, untilAllVote } from './members.ts';
-import { patience, toldBy, write } from './writes.ts';
+import { bodyOf, patience, write } from './writes.ts';
 
 let stack: TestStack;
 
@@ -25,7 +25,7 @@ describe('a key that differs without a majority', () => {
     await write(stack, [['SET', 'count', '1']], { ack: 'confirmed' });
     await second?.client.set('count', '5');
     const refused = await increment('count');
-    expect([refused.status, toldBy(refused).type]).toEqual([503, '/problems/key-diverged']);
+    expect([refused.status, bodyOf(refused).type]).toEqual([503, '/problems/key-diverged']);
     expect((await increment('other')).status).toBe(200);
     expect(await blocked()).toEqual(['count']);
 
@@ -33,18 +33,18 @@ describe('a key that differs without a majority', () => {
     await stack.killWorker();
     await stack.restartWorker();
     const still = await write(stack, [['SET', 'count', '9']]);
-    expect(toldBy(still).type).toBe('/problems/key-diverged');
+    expect(bodyOf(still).type).toBe('/problems/key-diverged');
     expect(await stack.everywhere('count')).toEqual(['1', '5']);
 
     const nobody = await ask(stack, 'POST', 'repair', { keys: ['count'] });
-    expect([nobody.status, toldBy(nobody).type]).toEqual([409, '/problems/order-refused']);
+    expect([nobody.status, bodyOf(nobody).type]).toEqual([409, '/problems/order-refused']);
     const named = { keys: ['count'], source: second?.id };
     expect((await ask(stack, 'POST', 'repair', named)).status).toBe(202);
     const same = stack.regions.map(() => '5');
     await expect.poll(() => stack.everywhere('count'), patience).toEqual(same);
     await untilAllVote(stack);
     expect(await blocked()).toEqual([]);
-    expect(toldBy(await increment('count'))).toMatchObject({ results: [6] });
+    expect(bodyOf(await increment('count'))).toMatchObject({ results: [6] });
     await expect.poll(() => stack.everywhere('count'), patience).toEqual(['6', '6']);
     await expectWhole(stack);
   });

@@ -90,13 +90,13 @@ async function send(path: string, body?: unknown, key?: string): Promise<[number
     },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
-  const told: StackResponse = JSON.parse(await response.text());
-  return [response.status, told];
+  const state: StackResponse = JSON.parse(await response.text());
+  return [response.status, state];
 }
 
 async function incarnation(): Promise<number> {
-  const [, told] = await send('/v1/regions');
-  return told.coordinators?.[0]?.incarnation ?? 0;
+  const [, state] = await send('/v1/regions');
+  return state.coordinators?.[0]?.incarnation ?? 0;
 }
 
 /** Makes every matching request of some regions hang; resolves when each of them has got one. */

@@ -12,7 +12,7 @@ type Commands = readonly (readonly string[])[];
 
 const keys = ['a', 'b', 'c'];
 /** Makes its keys new to the transaction, so that nothing depends on the duration of the last step. */
-const anew = ['DEL', ...keys];
+const clearing = ['DEL', ...keys];
 
 let stack: TestStack;
 let plain: PlainRedis;
@@ -28,7 +28,7 @@ afterAll(async () => {
 
 /** Lockstep's replies to the commands after the first. */
 async function found(path: '/pipeline' | '/multi-exec', commands: Commands): Promise<unknown> {
-  const { body } = await stack.send('POST', path, [anew, ...commands]);
+  const { body } = await stack.send('POST', path, [clearing, ...commands]);
   if (!Array.isArray(body)) throw new Error(JSON.stringify(body));
   return body.slice(1).map((element: unknown) => {
     const isDone = typeof element === 'object' && element !== null && 'result' in element;
@@ -38,7 +38,7 @@ async function found(path: '/pipeline' | '/multi-exec', commands: Commands): Pro
 
 /** The replies of one Redis in one MULTI, at any time. */
 async function expected(commands: Commands): Promise<unknown> {
-  const asked = [anew, ...commands].map((words) => translated(words, Date.now()));
+  const asked = [clearing, ...commands].map((words) => translated(words, Date.now()));
   const multi = plain.client.multi();
   for (const { words } of asked) {
     const [name = '', ...rest] = words;

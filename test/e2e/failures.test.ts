@@ -11,7 +11,7 @@ import {
   sizes,
   snapshots,
 } from './rounds.ts';
-import { patience, strongEverywhere, strongRead, toldBy, wake, write } from './writes.ts';
+import { bodyOf, patience, strongEverywhere, strongRead, wake, write } from './writes.ts';
 
 /** Short deadlines, so that tests of silence do not take long; and no region is evicted for silence. */
 const variables = {
@@ -54,13 +54,13 @@ async function recovered(): Promise<void> {
  */
 async function expectAllOrNothing(key: string, timeoutMs = 700): Promise<'committed' | '503'> {
   const answer = await write(stack, [['INCR', key]], { key, timeoutMs });
-  const told = toldBy(answer);
+  const body = bodyOf(answer);
   if (answer.status !== 200) {
     expect(answer.status).toBe(503);
     expect(answer.headers.get('retry-after')).toBe('1');
-    expect(told.type).toBe('/problems/region-unavailable');
-    expect(told.regions?.map(({ region }) => region)).toContain(faulty.id);
-    expect(told.detail).toContain(faulty.id);
+    expect(body.type).toBe('/problems/region-unavailable');
+    expect(body.regions?.map(({ region }) => region)).toContain(faulty.id);
+    expect(body.detail).toContain(faulty.id);
     expect(await stack.everywhere(key)).toEqual(everyRegion(null));
   }
   stack.heal();
@@ -69,7 +69,7 @@ async function expectAllOrNothing(key: string, timeoutMs = 700): Promise<'commit
   expect(await stack.everywhere(key)).toEqual(everyRegion(committed ? '1' : null));
   // The same request again: answered from the record, or carried out for the first time.
   const retry = await write(stack, [['INCR', key]], { key, ack: 'confirmed' });
-  expect(toldBy(retry)).toMatchObject({ results: [1], replayed: committed });
+  expect(bodyOf(retry)).toMatchObject({ results: [1], replayed: committed });
   expect(await stack.everywhere(key)).toEqual(everyRegion('1'));
   return committed ? 'committed' : '503';
 }
@@ -102,14 +102,14 @@ describe('a region that fails for the whole time of a write', () => {
     await faulty.redis.kill();
     const answer = await write(stack, [['INCR', 'down']], { key: 'down', timeoutMs: 400 });
     expect(answer.status).toBe(503);
-    expect(toldBy(answer).regions).toEqual([
+    expect(bodyOf(answer).regions).toEqual([
       { region: faulty.id, reason: expect.stringContaining('cannot be reached') },
     ]);
     await faulty.redis.restart();
     await recovered();
     expect(await stack.everywhere('down')).toEqual(everyRegion(null));
     const retry = await write(stack, [['INCR', 'down']], { key: 'down', ack: 'confirmed' });
-    expect(toldBy(retry)).toMatchObject({ results: [1], replayed: false });
+    expect(bodyOf(retry)).toMatchObject({ results: [1], replayed: false });
   });
 
   it('is slow, but within the deadline, and the write commits', async () => {
@@ -150,7 +150,7 @@ describe('a region that fails once', () => {
       const key = `prepare:${name}`;
       const met = faulty.gateway.faults.add({ fault, matches: preparesOf(key), times: 1 });
       const answer = await write(stack, [['INCR', key]], { ack: 'confirmed', timeoutMs: 20_000 });
-      expect(toldBy(answer)).toMatchObject({ outcome: 'confirmed', results: [1], attempts: 2 });
+      expect(bodyOf(answer)).toMatchObject({ outcome: 'confirmed', results: [1], attempts: 2 });
       expect(met.hits).toBe(1);
       expect(await stack.everywhere(key)).toEqual(everyRegion('1'));
     },
@@ -162,7 +162,7 @@ describe('a region that fails once', () => {
       const key = `commit:${name}`;
       const met = faulty.gateway.faults.add({ fault, matches: commitsOf(key), times: 1 });
       const answer = await write(stack, [['INCR', key]], { ack: 'confirmed', timeoutMs: 20_000 });
-      expect(toldBy(answer)).toMatchObject({ outcome: 'confirmed', results: [1], attempts: 1 });
+      expect(bodyOf(answer)).toMatchObject({ outcome: 'confirmed', results: [1], attempts: 1 });
       expect(met.hits).toBe(1);
       expect(await stack.everywhere(key)).toEqual(everyRegion('1'));
     },
@@ -178,10 +178,10 @@ describe('a region that fails once', () => {
     hangIn([faulty], false, decisionsOn(key));
     const answer = await write(stack, [['SET', key, 'v']], { ack: 'confirmed', timeoutMs: 500 });
     expect(answer.status).toBe(200);
-    const { id, outcome, confirmed } = toldBy(answer);
+    const { id, outcome, confirmed } = bodyOf(answer);
     expect({ outcome, confirmed }).toEqual({ outcome: 'committed', confirmed: false });
     const path = `/v1/writes/${id}`;
-    const status = async () => toldBy(await stack.send('GET', path, undefined, { scope: 'read' }));
+    const status = async () => bodyOf(await stack.send('GET', path, undefined, { scope: 'read' }));
     const others = stack.regions.filter((region) => region !== faulty).map((region) => region.id);
     expect((await status()).appliedIn?.toSorted()).toEqual(others.toSorted());
     expect(await faulty.client.get(key)).toBeNull();
@@ -201,12 +201,12 @@ describe('a read while a region is silent', () => {
     const query = { reads: [['GET', 'read']], consistency: 'strong' };
     const answer = await stack.send('POST', '/v1/reads', query, { scope: 'read' });
     expect(answer.status).toBe(200);
-    expect(toldBy(answer).results).toEqual(['here']);
+    expect(bodyOf(answer).results).toEqual(['here']);
     expect(answer.headers.get('lockstep-region')).not.toBe(nearest?.id);
     const only = await stack.send('POST', '/v1/reads', { ...query, region: nearest?.id });
     expect(only.status).toBe(504);
-    expect(toldBy(only).type).toBe('/problems/read-unanswered');
-    expect(toldBy(only).regions?.map(({ region }) => region)).toEqual([nearest?.id]);
+    expect(bodyOf(only).type).toBe('/problems/read-unanswered');
+    expect(bodyOf(only).regions?.map(({ region }) => region)).toEqual([nearest?.id]);
   });
 
   it('returns the old value of an undecided write, and the new one of an acknowledged write', async () => {
@@ -233,14 +233,14 @@ describe('a region without memory', () => {
     const answer = await write(stack, [['SET', 'full', 'x'.repeat(10_000)]], { timeoutMs: 500 });
     await setMaximum(0);
     expect(answer.status).toBe(503);
-    expect(toldBy(answer).regions).toEqual([
+    expect(bodyOf(answer).regions).toEqual([
       { region: faulty.id, reason: expect.stringContaining('out of memory') },
     ]);
     await recovered();
     expect(await stack.everywhere('full')).toEqual(everyRegion(null));
     expect(await sizes(stack)).toEqual(before);
     const retry = await write(stack, [['SET', 'full', 'y']], { ack: 'confirmed' });
-    expect(toldBy(retry).outcome).toBe('confirmed');
+    expect(bodyOf(retry).outcome).toBe('confirmed');
   });
 
   it('still commits its prepared writes, and a strong read there returns them', async () => {
@@ -270,7 +270,7 @@ describe('data changed outside of Lockstep', () => {
     await write(stack, [['SET', key, '1']], { ack: 'confirmed' });
     await faulty.client.set(key, '5');
     const answer = await write(stack, [['INCR', key]], { timeoutMs: 30_000 });
-    expect(toldBy(answer)).toMatchObject({ outcome: 'committed', results: [2] });
+    expect(bodyOf(answer)).toMatchObject({ outcome: 'committed', results: [2] });
     await expect.poll(() => stack.everywhere(key), patience).toEqual(everyRegion('2'));
   });
 
@@ -281,7 +281,7 @@ describe('data changed outside of Lockstep', () => {
       write(stack, [['RPUSH', key, 'a']], { timeoutMs: 30_000 }),
       write(stack, [['INCR', 'diverged:other']], { timeoutMs: 30_000 }),
     ]);
-    expect([wrong, right].map((answer) => toldBy(answer).results)).toEqual([[1], [1]]);
+    expect([wrong, right].map((answer) => bodyOf(answer).results)).toEqual([[1], [1]]);
     const lists = () => Promise.all(stack.regions.map(({ client }) => client.lrange(key, 0, -1)));
     await expect.poll(lists, patience).toEqual(everyRegion(['a']));
   });
@@ -295,13 +295,13 @@ describe('respond-async', () => {
     const answer = await write(stack, [['INCR', key]], { key, headers, timeoutMs: 20_000 });
     expect(answer.status).toBe(202);
     const location = answer.headers.get('location') ?? '';
-    expect(location).toBe(`/v1/writes/${toldBy(answer).id}`);
+    expect(location).toBe(`/v1/writes/${bodyOf(answer).id}`);
     await met(held);
-    expect(toldBy(await stack.send('GET', location)).outcome).toBe('pending');
+    expect(bodyOf(await stack.send('GET', location)).outcome).toBe('pending');
     stack.heal();
-    const outcome = async () => toldBy(await stack.send('GET', location)).outcome;
+    const outcome = async () => bodyOf(await stack.send('GET', location)).outcome;
     await expect.poll(outcome, patience).toBe('confirmed');
-    const recorded = toldBy(await stack.send('GET', location));
+    const recorded = bodyOf(await stack.send('GET', location));
     expect(recorded).toMatchObject({ results: [1] });
     expect(recorded.appliedIn).toHaveLength(3);
     expect(await stack.everywhere(key)).toEqual(everyRegion('1'));
@@ -312,7 +312,7 @@ describe('respond-async', () => {
     const headers = { prefer: 'respond-async' };
     const answer = await write(stack, [['INCR', 'given-up']], { headers, timeoutMs: 400 });
     const location = answer.headers.get('location') ?? '';
-    const status = async () => toldBy(await stack.send('GET', location));
+    const status = async () => bodyOf(await stack.send('GET', location));
     await expect.poll(async () => (await status()).outcome, patience).toBe('unavailable');
     expect((await status()).regions?.map(({ region }) => region)).toContain(faulty.id);
     expect((await wake(stack)).status).toBe(200);

@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { type Spare, startSpare } from '../support/stack/extra-region.ts';
+import { type ExtraRegion, startExtraRegion } from '../support/stack/extra-region.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';
 import { ask, eventsOf, listIn, memberOf, untilAllVote } from './members.ts';
 import { copiesBy } from './rounds.ts';
-import { attempt, patience, strongRead, toldBy, wake, write } from './writes.ts';
+import { attempt, bodyOf, patience, strongRead, wake, write } from './writes.ts';
 
 const opened: { stop(): Promise<void> }[] = [];
 
@@ -39,7 +39,7 @@ async function foundingOf(stack: TestStack): Promise<unknown> {
 
 const refusedWith = async (stack: TestStack) => {
   const answer = await write(stack, [['APPEND', 'user:1', 'x']]);
-  return [answer.status, toldBy(answer).type];
+  return [answer.status, bodyOf(answer).type];
 };
 
 const notFounded = [503, '/problems/not-founded'];
@@ -63,7 +63,7 @@ describe('a deployment over data that Lockstep did not write', () => {
     expect(await foundingOf(stack)).toMatchObject({ phase: 'waiting', keys });
     expect(await memberOf(stack, one.id)).toMatchObject({ state: 'out', cause: 'new' });
     const wrong = await ask(stack, 'POST', 'found', { source: two.id });
-    expect([wrong.status, toldBy(wrong).type]).toEqual([409, '/problems/order-refused']);
+    expect([wrong.status, bodyOf(wrong).type]).toEqual([409, '/problems/order-refused']);
     expect(wrong.body).toMatchObject({ keys });
     expect((await ask(stack, 'POST', 'found', { source: 'nowhere' })).status).toBe(404);
     expect(await counts(stack.regions)).toEqual([500, 0, 0]);
@@ -116,7 +116,7 @@ describe('a key with a far expiry that is missing in one region', () => {
     await write(stack, [['SET', 'k', '5', 'PX', '86400000']], { ack: 'confirmed' });
     await three.client.del('k');
     const answer = await write(stack, [['INCR', 'k']], { timeoutMs: 30_000 });
-    expect(toldBy(answer)).toMatchObject({ results: [6] });
+    expect(bodyOf(answer)).toMatchObject({ results: [6] });
     await untilAllVote(stack);
     expect(await stack.everywhere('k')).toEqual(['6', '6', '6']);
     const events = await eventsOf(stack, three.id, 0);
@@ -128,20 +128,20 @@ describe('a region with keys that Lockstep did not write', () => {
   it('is not added until the operator confirms their number, and keeps them until then', async () => {
     const [stack] = await freshStack();
     await write(stack, [['SET', 'kept', 'v']], { ack: 'confirmed' });
-    const spare: Spare = await startSpare(stack);
-    opened.push(spare);
-    await fill(spare, 100);
-    const refused = await ask(stack, 'POST', 'regions', spare.addition);
-    expect([refused.status, toldBy(refused).type]).toEqual([409, '/problems/order-refused']);
-    expect(refused.body).toMatchObject({ keys: { [spare.id]: 100 } });
-    expect(await counts([spare])).toEqual([100]);
-    expect(await memberOf(stack, spare.id)).toBeNull();
-    const fewer = await ask(stack, 'POST', 'regions', { ...spare.addition, replace: 99 });
+    const extra: ExtraRegion = await startExtraRegion(stack);
+    opened.push(extra);
+    await fill(extra, 100);
+    const refused = await ask(stack, 'POST', 'regions', extra.addition);
+    expect([refused.status, bodyOf(refused).type]).toEqual([409, '/problems/order-refused']);
+    expect(refused.body).toMatchObject({ keys: { [extra.id]: 100 } });
+    expect(await counts([extra])).toEqual([100]);
+    expect(await memberOf(stack, extra.id)).toBeNull();
+    const fewer = await ask(stack, 'POST', 'regions', { ...extra.addition, replace: 99 });
     expect(fewer.status).toBe(409);
-    const taken = await ask(stack, 'POST', 'regions', { ...spare.addition, replace: 100 });
+    const taken = await ask(stack, 'POST', 'regions', { ...extra.addition, replace: 100 });
     expect(taken.status).toBe(202);
     await untilAllVote(stack);
-    expect(await counts([spare])).toEqual([0]);
-    expect(await spare.client.get('kept')).toBe('v');
+    expect(await counts([extra])).toEqual([0]);
+    expect(await extra.client.get('kept')).toBe('v');
   });
 });

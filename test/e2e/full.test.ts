@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';
-import { patience, toldBy, wake, write } from './writes.ts';
+import { bodyOf, patience, wake, write } from './writes.ts';
 
 /** A voter that refuses is evicted soon, so that its tests do not take long. */
 const variables = { LOCKSTEP_OUT_AFTER_MS: '500' };
@@ -63,8 +63,8 @@ describe('every region full', () => {
     await Promise.all(stack.regions.map(fill));
     const refused = await write(stack, [['SET', 'more', 'x']]);
     expect(refused.status).toBe(507);
-    expect(toldBy(refused).type).toBe('/problems/regions-full');
-    const named = toldBy(refused).regions?.map(({ region }) => region);
+    expect(bodyOf(refused).type).toBe('/problems/regions-full');
+    const named = bodyOf(refused).regions?.map(({ region }) => region);
     expect(named?.toSorted()).toEqual(stack.regions.map(({ id }) => id).toSorted());
     expect(await upstash('SET', 'more', 'x')).toEqual({ error: expect.stringMatching(/^OOM /) });
     const script = "return redis.call('DEL', KEYS[1])";
@@ -104,7 +104,7 @@ describe('one region full', () => {
     if (full === undefined) throw new Error('the stack has three regions');
     await fill(full);
     const answer = await write(stack, [['SET', 'k', 'v']], { timeoutMs: 30_000 });
-    expect(toldBy(answer).outcome).toBe('committed');
+    expect(bodyOf(answer).outcome).toBe('committed');
     const out = (await shown()).find(({ id }) => id === full.id);
     expect(out).toMatchObject({
       state: 'out',
@@ -123,7 +123,7 @@ describe('one region full', () => {
     if (first === undefined) throw new Error('the stack has three regions');
     await first.client.config('SET', 'min-replicas-to-write', '1');
     const answer = await write(stack, [['SET', 'k', 'w']], { timeoutMs: 30_000 });
-    expect(toldBy(answer).outcome).toBe('committed');
+    expect(bodyOf(answer).outcome).toBe('committed');
     const out = (await shown()).find(({ id }) => id === first.id);
     expect(out).toMatchObject({
       state: 'out',

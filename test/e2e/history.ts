@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import type { Answer, TestStack } from '../support/stack/stack.ts';
-import { toldBy, write } from './writes.ts';
+import { bodyOf, write } from './writes.ts';
 
 /** One increment or read of a counter, with the value that its client got. */
 export interface RecordedOperation {
@@ -20,7 +20,7 @@ export class History {
     const startedAt = performance.now();
     const answer = await write(stack, [['INCR', key]], { timeoutMs: 30_000 });
     expect(answer.status).toBe(200);
-    this.note('increment', key, startedAt, toldBy(answer).results?.[0]);
+    this.note('increment', key, startedAt, bodyOf(answer).results?.[0]);
   }
 
   /** Reads the counter in `region` until the read is answered, and records the result. */
@@ -30,7 +30,7 @@ export class History {
       const startedAt = performance.now();
       const answer = await stack.send('POST', '/v1/reads', query, { scope: 'read' });
       if (answer.status === 200) {
-        this.note('read', key, startedAt, toldBy(answer).results?.[0]);
+        this.note('read', key, startedAt, bodyOf(answer).results?.[0]);
         return;
       }
       expect(mayBeSentAgain(answer)).toBe(true);
@@ -52,7 +52,7 @@ export class History {
  * that time.
  */
 export function mayBeSentAgain(answer: Answer): boolean {
-  const { type } = toldBy(answer);
+  const { type } = bodyOf(answer);
   return type === '/problems/read-contended' || type === '/problems/region-unavailable';
 }
 
@@ -71,19 +71,19 @@ export function contradictions(operations: readonly RecordedOperation[]): readon
   for (const later of operations) {
     const source = byValue.get(later.value);
     if (later.value > 0 && (source === undefined || source.startedAt > later.endedAt)) {
-      found.push(`${tell(later)} ended before that value was begun`);
+      found.push(`${described(later)} ended before that value was begun`);
     }
     for (const earlier of operations) {
       const isOld =
         later.kind === 'read' ? later.value < earlier.value : later.value <= earlier.value;
       if (earlier.endedAt < later.startedAt && isOld) {
-        found.push(`${tell(later)} began after ${tell(earlier)} had ended`);
+        found.push(`${described(later)} began after ${described(earlier)} had ended`);
       }
     }
   }
   return found;
 }
 
-function tell({ kind, key, value, startedAt, endedAt }: RecordedOperation): string {
+function described({ kind, key, value, startedAt, endedAt }: RecordedOperation): string {
   return `the ${kind} of ${key} to ${value} (${startedAt.toFixed(1)} to ${endedAt.toFixed(1)} ms)`;
 }

@@ -3,7 +3,7 @@ import type { FaultHandle } from '../../local/gateway/faults.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';
 import { memberChanges, membersOf, newestChange, untilAllVote } from './members.ts';
 import { commits, hangIn, met, prepares, roundCounter } from './rounds.ts';
-import { patience, toldBy, type WriteOperation, type WriteOptions, wake, write } from './writes.ts';
+import { bodyOf, patience, type WriteOperation, type WriteOptions, wake, write } from './writes.ts';
 
 /** No deadline of the coordinator passes while a test holds a round, and no region is evicted meanwhile. */
 const variables = {
@@ -92,24 +92,24 @@ async function killedAfter(
   made += 1;
   const { ops, options = {}, messages } = make(`channel:${made}`);
   const settled = await write(stack, [['SET', 'before', made]], { ack: 'confirmed' });
-  expect(toldBy(settled).outcome).toBe('confirmed');
+  expect(bodyOf(settled).outcome).toBe('confirmed');
   for (const lines of heard.values()) lines.splice(0);
   const since = await newestChange(stack);
   const held = hang();
   const answered = await write(stack, ops, options);
-  expect([answered.status, toldBy(answered).outcome]).toEqual([200, 'committed']);
+  expect([answered.status, bodyOf(answered).outcome]).toEqual([200, 'committed']);
   await met(held);
   await stack.killWorker();
-  return { id: toldBy(answered).id ?? '', since, messages };
+  return { id: bodyOf(answered).id ?? '', since, messages };
 }
 
 /** No region is out or leaving, nothing is locked, and each region has published all messages once, in order. */
 async function expectWhole(id: string, since: number, messages: readonly string[]): Promise<void> {
-  const appliedIn = async () => toldBy(await stack.send('GET', `/v1/writes/${id}`)).appliedIn ?? [];
+  const appliedIn = async () => bodyOf(await stack.send('GET', `/v1/writes/${id}`)).appliedIn ?? [];
   await expect.poll(async () => (await appliedIn()).length, patience).toBe(stack.regions.length);
   // The next write goes through every region, and its message comes after all others.
   const next = await write(stack, [['PUBLISH', 'end', id]], { ack: 'confirmed' });
-  expect(toldBy(next)).toMatchObject({ outcome: 'confirmed', attempts: 1 });
+  expect(bodyOf(next)).toMatchObject({ outcome: 'confirmed', attempts: 1 });
   for (const lines of heard.values()) {
     await expect.poll(() => lines.at(-1), patience).toBe(`end ${id}`);
     expect(lines).toEqual([...messages, `end ${id}`]);

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { TestStack } from '../support/stack/stack.ts';
-import { attempt, type StackResponse, toldBy } from './writes.ts';
+import { attempt, bodyOf, type StackResponse } from './writes.ts';
 
 /** A write that was acknowledged, with the counter's value in its response. */
 export interface Acknowledged {
@@ -12,7 +12,7 @@ export interface Acknowledged {
 /** The result of an attempt that was not acknowledged. */
 export type LoadFailure =
   | 'connection broken'
-  | { readonly status: number; readonly told: StackResponse };
+  | { readonly status: number; readonly body: StackResponse };
 
 /**
  * Clients that increment one counter. Each write has a key of its own and is retried until it is acknowledged.
@@ -75,14 +75,14 @@ export class Load {
       ];
       const answer = await attempt(this.stack, ops, { key, timeoutMs: this.timeoutMs });
       if (answer?.status === 200) {
-        const { results, id = '' } = toldBy(answer);
+        const { results, id = '' } = bodyOf(answer);
         this.acknowledged.push({ key, value: results?.[0], id });
         this.highest = Math.max(this.highest, Number(results?.[0]));
         for (const arrived of this.arrivals.splice(0)) arrived();
         return;
       }
       this.failures.push(
-        answer === null ? 'connection broken' : { status: answer.status, told: toldBy(answer) },
+        answer === null ? 'connection broken' : { status: answer.status, body: bodyOf(answer) },
       );
       // Like a client that respects Retry-After, but with a shorter pause.
       await delay(20);

@@ -4,7 +4,7 @@ import { workerStorage } from '../../local/stack/worker.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';
 import { ask, eventsOf, expectWhole, memberOf, newestChange, untilAllVote } from './members.ts';
 import { copiesBy, preparesOf } from './rounds.ts';
-import { attempt, patience, strongRead, toldBy, wake, write } from './writes.ts';
+import { attempt, bodyOf, patience, strongRead, wake, write } from './writes.ts';
 
 let stack: TestStack;
 let first: TestRegion;
@@ -36,9 +36,9 @@ describe('a region that has lost its data', () => {
     await held.hit;
     await lost.client.flushall();
     gate.resolve();
-    expect(toldBy(await interrupted)).toMatchObject({ outcome: 'committed', results: [1] });
+    expect(bodyOf(await interrupted)).toMatchObject({ outcome: 'committed', results: [1] });
     const next = await write(stack, [['APPEND', 'kept', '+']], { timeoutMs: 30_000 });
-    expect(toldBy(next)).toMatchObject({ results: [2] });
+    expect(bodyOf(next)).toMatchObject({ results: [2] });
     await expectWhole(stack);
     expect(await stack.everywhere('interrupted')).toEqual(['1', '1', '1']);
     expect(await stack.everywhere('kept')).toEqual(['v+', 'v+', 'v+']);
@@ -88,8 +88,8 @@ describe('a coordinator that has lost its storage', () => {
     await wake(stack);
     const answer = await attempt(stack, [['SET', 'kept', 'y']], { timeoutMs: 1_000 });
     expect(answer?.status).toBe(503);
-    const told = answer === null ? {} : toldBy(answer);
-    expect(told.regions?.map(({ reason }) => reason).join()).toContain('another Lockstep');
+    const body = answer === null ? {} : bodyOf(answer);
+    expect(body.regions?.map(({ reason }) => reason).join()).toContain('another Lockstep');
     expect(await stack.everywhere('kept')).toEqual(['x', 'x', 'x']);
     expect(await stack.locks()).toEqual([]);
     expect(await strongRead(stack, 'kept', first.id)).toBe(503);
@@ -108,7 +108,7 @@ describe('a coordinator that has lost its storage', () => {
     expect(founded.status).toBe(202);
     await expectWhole(stack);
     const answer = await write(stack, [['APPEND', 'kept', '+']], { timeoutMs: 30_000 });
-    expect(toldBy(answer)).toMatchObject({ results: [2] });
+    expect(bodyOf(answer)).toMatchObject({ results: [2] });
     await expect.poll(() => stack.everywhere('kept'), patience).toEqual(['x+', 'x+', 'x+']);
   });
 });

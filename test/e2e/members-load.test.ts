@@ -67,7 +67,7 @@ async function expectExactlyOnce(load: Load): Promise<void> {
   expect(await Promise.all(keys)).toEqual(stack.regions.map(() => values.length));
 }
 
-const tellsOut = ['region.out', 'region.returned'];
+const outAndReturned = ['region.out', 'region.returned'];
 
 /** Writes and reads, during which `trouble` happens and ends. */
 async function underLoad(name: string, trouble: (loads: readonly Load[]) => Promise<void>) {
@@ -95,7 +95,7 @@ async function underLoad(name: string, trouble: (loads: readonly Load[]) => Prom
     'out',
     'returned',
   ]);
-  await expect.poll(() => heard(since), patience).toEqual(tellsOut);
+  await expect.poll(() => heard(since), patience).toEqual(outAndReturned);
 }
 
 /** While the region is out, writes continue: each load gets some acknowledged. */

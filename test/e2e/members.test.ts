@@ -10,7 +10,7 @@ import {
   untilState,
 } from './members.ts';
 import { copiesBy } from './rounds.ts';
-import { attempt, patience, strongRead, toldBy, wake, write } from './writes.ts';
+import { attempt, bodyOf, patience, strongRead, wake, write } from './writes.ts';
 
 /** A region is evicted soon, so that tests do not take long. */
 const soonOut = {
@@ -21,7 +21,7 @@ const soonOut = {
 };
 
 /** A stack for the tests of one description, with names for its regions. */
-class Three {
+class ThreeRegions {
   stack: TestStack | null = null;
   readonly variables: Readonly<Record<string, string>>;
 
@@ -45,14 +45,14 @@ class Three {
 }
 
 /** A write with a timeout long enough that failed regions are evicted by then. */
-function patientWrite(stack: TestStack, key: string, value: string): Promise<unknown> {
+function writeUntilOut(stack: TestStack, key: string, value: string): Promise<unknown> {
   return write(stack, [['SET', key, value]], { timeoutMs: 30_000 }).then(({ status }) => status);
 }
 
 /** The last segment of the problem with which a write is refused now; null if it is not refused. */
 async function refusal(stack: TestStack): Promise<string | null> {
   const answer = await attempt(stack, [['INCR', 'refused']], { timeoutMs: 200 });
-  const { type } = answer === null ? {} : toldBy(answer);
+  const { type } = answer === null ? {} : bodyOf(answer);
   return type?.split('/').at(-1) ?? null;
 }
 
@@ -81,7 +81,7 @@ function whenOldEnds({ gateway: { observers } }: TestRegion): Promise<void> {
 }
 
 describe('a kill -9 of the coordinator', () => {
-  const three = new Three(soonOut);
+  const three = new ThreeRegions(soonOut);
 
   it('while a region is copied makes the next life copy it, and a late step of the last one fails', async () => {
     const [stack, , target] = three.running;
@@ -90,7 +90,7 @@ describe('a kill -9 of the coordinator', () => {
     }
     const copy = holdCopy(target);
     await target.redis.wipe();
-    expect(await patientWrite(stack, 'kept', 'w')).toBe(200);
+    expect(await writeUntilOut(stack, 'kept', 'w')).toBe(200);
     await copy.met;
     const ended = whenOldEnds(target);
     await stack.killWorker();
@@ -110,10 +110,10 @@ describe('a kill -9 of the coordinator', () => {
     const [stack, , absent] = three.running;
     const since = await newestChange(stack);
     absent.gateway.faults.setLine({ reach: 'cut' });
-    expect(await patientWrite(stack, 'missed:before', '1')).toBe(200);
+    expect(await writeUntilOut(stack, 'missed:before', '1')).toBe(200);
     await stack.killWorker();
     await stack.restartWorker();
-    expect(await patientWrite(stack, 'missed:after', '2')).toBe(200);
+    expect(await writeUntilOut(stack, 'missed:after', '2')).toBe(200);
     expect(await memberOf(stack, absent.id)).toMatchObject({ state: 'out', missedKeys: 2 });
     expect(await absent.client.mget('missed:before', 'missed:after')).toEqual([null, null]);
     stack.heal();
@@ -124,7 +124,7 @@ describe('a kill -9 of the coordinator', () => {
 });
 
 describe('two regions that fail at once', () => {
-  const three = new Three(soonOut);
+  const three = new ThreeRegions(soonOut);
 
   it('leave too few voters if two are required, and writes are refused until one is back', async () => {
     const [stack, one, two, rest] = three.running;
@@ -133,7 +133,7 @@ describe('two regions that fail at once', () => {
     expect(await strongRead(stack, 'kept', rest.id)).toBe('v');
     await one.redis.restart();
     await untilState(stack, one.id, 'voter');
-    expect(await patientWrite(stack, 'kept', 'w')).toBe(200);
+    expect(await writeUntilOut(stack, 'kept', 'w')).toBe(200);
     await two.redis.restart();
     await expectWhole(stack);
     expect(await stack.everywhere('kept')).toEqual(['w', 'w', 'w']);
@@ -146,7 +146,7 @@ describe('two regions that fail at once', () => {
     await write(stack, [['SET', 'only', 'here']], { ack: 'confirmed' });
     const copy = holdCopy(one);
     await one.redis.wipe();
-    expect(await patientWrite(stack, 'kept', 'x')).toBe(200);
+    expect(await writeUntilOut(stack, 'kept', 'x')).toBe(200);
     await copy.met;
     await two.redis.wipe();
     await expect.poll(() => refusal(stack), patience).toBe('too-few-voters');
@@ -158,12 +158,12 @@ describe('two regions that fail at once', () => {
 });
 
 describe('a stack that requires one voter', () => {
-  const three = new Three({ ...soonOut, LOCKSTEP_MIN_VOTERS: '1' });
+  const three = new ThreeRegions({ ...soonOut, LOCKSTEP_MIN_VOTERS: '1' });
 
   it('continues with one region, never evicts it, and has all back in the end', async () => {
     const [stack, one, two, last] = three.running;
     await Promise.all([one.redis.kill(), two.redis.kill()]);
-    expect(await patientWrite(stack, 'kept', 'w')).toBe(200);
+    expect(await writeUntilOut(stack, 'kept', 'w')).toBe(200);
     await last.redis.kill();
     await expect
       .poll(async () => (await memberOf(stack, last.id))?.health, patience)
@@ -175,7 +175,7 @@ describe('a stack that requires one voter', () => {
     const states = (await membersOf(stack)).map(({ state }) => state);
     expect(states).toEqual(['out', 'out', 'voter']);
     await last.redis.restart();
-    expect(await patientWrite(stack, 'more', '1')).toBe(200);
+    expect(await writeUntilOut(stack, 'more', '1')).toBe(200);
     await expectWhole(stack);
     expect(await stack.everywhere('kept')).toEqual(['w', 'w', 'w']);
     expect(await stack.everywhere('more')).toEqual(['1', '1', '1']);

@@ -147,11 +147,11 @@ export async function contentOf({
       await client.call('XINFO', 'GROUPS', key),
     ],
   };
-  const told = async (key: string) => {
+  const entryOf = async (key: string) => {
     const type = await client.type(key);
     return [key, type, await client.pexpiretime(key), await read[type]?.(key)];
   };
-  return Promise.all(keys.map(told));
+  return Promise.all(keys.map(entryOf));
 }
 
 export function listIn<Item>(body: unknown, name: string): readonly Item[] {

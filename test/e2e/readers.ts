@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { TestStack } from '../support/stack/stack.ts';
 import type { Load } from './load.ts';
-import { toldBy } from './writes.ts';
+import { bodyOf } from './writes.ts';
 
 /** The target of a reader: only that region, or the nearest one that answers from that region's location. */
 type Way = 'pinned' | 'near';
@@ -61,7 +61,7 @@ export class Readers {
     const by = answer.headers.get('lockstep-region') ?? '';
     const via = answer.headers.get('lockstep-via');
     if (via === 'lease') this.leased.add(by);
-    const values = (toldBy(answer).results ?? []).map(Number);
+    const values = (bodyOf(answer).results ?? []).map(Number);
     for (const [index, load] of this.#loads.entries()) {
       const value = values[index] ?? Number.NaN;
       const least = known[index] ?? 0;

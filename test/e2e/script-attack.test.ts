@@ -121,12 +121,12 @@ describe('hostile scripts', () => {
     const sha = JSON.parse(JSON.stringify(body)).result;
     for (const name of ['EVALSHA_RO', 'EVALSHA']) {
       const commands = JSON.stringify(Array(1_000).fill([name, sha, 0, 'a']));
-      const told = await sendForm(endpoint(), {
+      const response = await sendForm(endpoint(), {
         method: 'POST',
         path: '/pipeline',
         body: commands,
       });
-      expect(told).toEqual({ status: 200, body: Array(1_000).fill({ result: 1 }) });
+      expect(response).toEqual({ status: 200, body: Array(1_000).fill({ result: 1 }) });
     }
   });
 });

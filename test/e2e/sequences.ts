@@ -67,16 +67,19 @@ async function send(
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
     body: JSON.stringify(commands),
   });
-  return { status: response.status, told: inOrder(parseExact(await response.text()), meant) };
+  return { status: response.status, replies: inOrder(parseExact(await response.text()), meant) };
 }
 
 /** Sorts unordered replies. Lockstep adds the reason why a transaction was discarded, which Redis reports earlier. */
-function inOrder(told: unknown, commands: readonly Command[]): unknown {
-  if (!Array.isArray(told)) {
-    const error = typeof told === 'object' && told !== null && 'error' in told ? told.error : told;
+function inOrder(replies: unknown, commands: readonly Command[]): unknown {
+  if (!Array.isArray(replies)) {
+    const error =
+      typeof replies === 'object' && replies !== null && 'error' in replies
+        ? replies.error
+        : replies;
     return String(error).replace(/(previous errors\.).*/, '$1');
   }
-  return told.map((element: unknown, at) => {
+  return replies.map((element: unknown, at) => {
     const row = findCommand(commands[at]?.[0] ?? '');
     const result =
       typeof element === 'object' && element !== null && 'result' in element

@@ -77,9 +77,9 @@ function troubles(storm: Storm, random: Random): readonly (() => Promise<void>)[
 }
 
 /** Replies in one form: integers and texts alike, unordered ones sorted. */
-function told(reply: unknown, [name]: WriteOperation): unknown {
+function comparable(reply: unknown, [name]: WriteOperation): unknown {
   if (!Array.isArray(reply)) return reply === null ? null : String(reply);
-  const items = reply.map((item) => told(item, ['']));
+  const items = reply.map((item) => comparable(item, ['']));
   return name === 'SMEMBERS' ? items.map(String).toSorted() : items;
 }
 
@@ -87,7 +87,7 @@ async function ask(ops: readonly WriteOperation[]): Promise<readonly unknown[]> 
   const replies = await Promise.all(
     ops.map(([name = '', ...words]) => plain.client.call(String(name), ...words)),
   );
-  return replies.map((reply, at) => told(reply, ops[at] ?? ['']));
+  return replies.map((reply, at) => comparable(reply, ops[at] ?? ['']));
 }
 
 /** Repeats the writes in one Redis, in their order, and expects the same replies and reads. */
@@ -101,13 +101,13 @@ async function expectAsOne({ done, seen }: Storm): Promise<void> {
     expect(found, `${by} read ${group} as of ${last}`).toBeGreaterThanOrEqual(least);
   }
   for (const { id, sequence, ops, results } of inOrder) {
-    const found = results.map((result, at) => told(result, ops[at] ?? ['']));
+    const found = results.map((result, at) => comparable(result, ops[at] ?? ['']));
     expect(found, `${sequence} (${id}): ${JSON.stringify(ops).slice(0, 500)}`).toEqual(
       await ask(ops),
     );
     for (const group of groups) {
       for (const { values, by } of reads.get(`${group} ${id}`) ?? []) {
-        const read = values.map((value, at) => told(value, readsOf(group)[at] ?? ['']));
+        const read = values.map((value, at) => comparable(value, readsOf(group)[at] ?? ['']));
         const expected = await ask(readsOf(group));
         expect(read, `${by} read ${group} as of ${id}`).toEqual(expected);
       }

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { limits } from '../../shared/limits.ts';
 import { Random } from '../simulation/random.ts';
 import type { TestStack } from '../support/stack/stack.ts';
-import { attempt, toldBy, type WriteOperation } from './writes.ts';
+import { attempt, bodyOf, type WriteOperation } from './writes.ts';
 
 /**
  * Each write sets its id in `last` of the groups whose keys it changes, so that a read shows its position in the
@@ -207,7 +207,7 @@ export class Storm {
   async #untilAnswered(id: string, ops: readonly WriteOperation[], touched: readonly Group[]) {
     for (;;) {
       const answer = await attempt(this.#stack, ops, { key: id });
-      const { results = [], sequence = 0, type } = answer === null ? {} : toldBy(answer);
+      const { results = [], sequence = 0, type } = answer === null ? {} : bodyOf(answer);
       if (answer?.status === 200) {
         this.done.push({ id, sequence, ops, results });
         for (const group of touched) this.#know(group, sequence);
@@ -249,7 +249,7 @@ export class Storm {
     const query = { reads: readsOf(group), consistency: 'strong', ...place };
     const answer = await this.#stack.send('POST', '/v1/reads', query).catch(() => null);
     if (answer === null) return null;
-    if (answer.status === 200) return toldBy(answer).results ?? [];
+    if (answer.status === 200) return bodyOf(answer).results ?? [];
     if (!mayFail(answer.status)) this.strange.push([query, answer.status, answer.body]);
     return null;
   }

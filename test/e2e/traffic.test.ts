@@ -5,7 +5,7 @@ import { limits } from '../../shared/limits.ts';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 import { contradictions, History, mayBeSentAgain } from './history.ts';
 import { preparesOf, sizes } from './rounds.ts';
-import { patience, strongRead, toldBy, wake, write } from './writes.ts';
+import { bodyOf, patience, strongRead, wake, write } from './writes.ts';
 
 let stack: TestStack;
 
@@ -234,7 +234,7 @@ describe('many clients at once', () => {
       while (answered < 25) {
         const query = { reads, region, consistency: answered % 2 === 0 ? 'strong' : 'local' };
         const answer = await stack.send('POST', '/v1/reads', query, { scope: 'read' });
-        const { results } = toldBy(answer);
+        const { results } = bodyOf(answer);
         if (answer.status !== 200) expect(mayBeSentAgain(answer)).toBe(true);
         else {
           expect(results?.[0]).toBe(results?.[1]);
@@ -252,10 +252,10 @@ describe('many clients at once', () => {
     const answers = await Promise.all(
       Array.from({ length: 20 }, () => write(stack, [['INCR', key]], { key, ack: 'confirmed' })),
     );
-    expect(new Set(answers.map((answer) => toldBy(answer).id)).size).toBe(1);
+    expect(new Set(answers.map((answer) => bodyOf(answer).id)).size).toBe(1);
     expect(await stack.everywhere(key)).toEqual(everyRegion('1'));
     const other = await write(stack, [['INCRBY', key, 2]], { key });
-    expect([other.status, toldBy(other).type]).toEqual([422, '/problems/idempotency-key-reused']);
+    expect([other.status, bodyOf(other).type]).toEqual([422, '/problems/idempotency-key-reused']);
   });
 
   it('are counted once each if they disconnect early and come back', async () => {
@@ -269,7 +269,7 @@ describe('many clients at once', () => {
     });
     await Promise.all(leaving);
     const answers = await Promise.all(keys.map((name) => write(stack, body.ops, { key: name })));
-    const values = answers.map((answer) => Number(toldBy(answer).results?.[0]));
+    const values = answers.map((answer) => Number(bodyOf(answer).results?.[0]));
     expect(values.toSorted((a, b) => a - b)).toEqual(keys.map((_, index) => index + 1));
     await expectNoLocks();
     expect(await stack.everywhere(key)).toEqual(everyRegion(String(keys.length)));

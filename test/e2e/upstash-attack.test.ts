@@ -175,11 +175,11 @@ describe('hostile requests for streams', () => {
     silent.destroy();
     listener.leave();
     const open = () => stack.regions.reduce((sum, { gateway }) => sum + gateway.streams.size, 0);
-    const told = async () => {
+    const streamsAfterMessage = async () => {
       await sendForm(endpoint(), { method: 'GET', path: '/publish/flood/x' });
       return open();
     };
-    await expect.poll(told, patience).toBe(0);
+    await expect.poll(streamsAfterMessage, patience).toBe(0);
   });
 });
 

@@ -29,11 +29,11 @@ const clients: readonly (readonly [string, Omit<Partial<RedisConfigNodejs>, 'url
 /** The messages that subscribers of the SDK get, and the responses to their own subscriptions. */
 async function conversation(redis: Redis): Promise<unknown> {
   const heard: unknown[] = [];
-  const told: string[] = [];
+  const subscribed: string[] = [];
   const subscriber = redis.subscribe<unknown>(['news', 'a b']);
   const patterns = redis.psubscribe<unknown>('n*');
   for (const type of ['subscribe', 'psubscribe'] as const) {
-    const listen = (count: unknown) => told.push(`${type} ${count}`);
+    const listen = (count: unknown) => subscribed.push(`${type} ${count}`);
     (type === 'subscribe' ? subscriber : patterns).on(type, listen);
   }
   subscriber.on('message', ({ channel, message }) => heard.push(['message', channel, message]));
@@ -41,7 +41,7 @@ async function conversation(redis: Redis): Promise<unknown> {
     heard.push(['pmessage', pattern, channel, message]),
   );
   subscriber.on('message:news', ({ message }) => heard.push(['message:news', message]));
-  await expect.poll(() => told.length, patience).toBe(3);
+  await expect.poll(() => subscribed.length, patience).toBe(3);
   await redis.publish('news', { nested: ['é✓', 1, null] });
   await redis.publish('a b', 7);
   await redis.multi().set('multi', 1).publish('news', 'quoted "text"').exec();
@@ -51,7 +51,7 @@ async function conversation(redis: Redis): Promise<unknown> {
   await expect.poll(ends, patience).toBe(3);
   await subscriber.unsubscribe();
   await patterns.unsubscribe();
-  return [told.toSorted(), heard.map((one) => JSON.stringify(one)).toSorted()];
+  return [subscribed.toSorted(), heard.map((one) => JSON.stringify(one)).toSorted()];
 }
 
 describe('messages of the SDK', () => {
@@ -188,15 +188,15 @@ describe('a subscription', () => {
     const direct = await everywhere();
     const listener = await Listener.open(lockstep, '/psubscribe/*/lock*/_*');
     await listener.lines(3);
-    await sendForm(lockstep, { method: 'GET', path: '/lpush/told/x' });
+    await sendForm(lockstep, { method: 'GET', path: '/lpush/list/x' });
     await sendForm(lockstep, { method: 'GET', path: '/publish/end/x' });
     expect(await listener.lines(1)).toEqual(['data: pmessage,*,end,x']);
     listener.leave();
     for (const { heard, stop } of direct) {
       await expect.poll(() => heard.includes('end x'), patience).toBe(true);
-      expect(heard.filter((text) => /__:told | told$/.test(text))).toEqual([
-        '__keyspace@0__:told rename_to',
-        '__keyevent@0__:rename_to told',
+      expect(heard.filter((text) => /__:list | list$/.test(text))).toEqual([
+        '__keyspace@0__:list rename_to',
+        '__keyevent@0__:rename_to list',
       ]);
       stop();
     }
@@ -218,20 +218,20 @@ describe('a subscription', () => {
 
   it('ends in the region, too, at the next message after its client has left', async () => {
     const open = () => stack.regions.reduce((sum, { gateway }) => sum + gateway.streams.size, 0);
-    const told = async () => {
+    const streamsAfterMessages = async () => {
       const ops = ['c', 'news', 'a b', 'one', 'p'].map((channel) => ['PUBLISH', channel, '1']);
       await stack.send('POST', '/v1/writes', { ops });
       return open();
     };
     // Subscriptions of the previous tests.
-    await expect.poll(told, patience).toBe(0);
+    await expect.poll(streamsAfterMessages, patience).toBe(0);
     const listeners = await Promise.all(
       Array.from({ length: 5 }, () => Listener.open(lockstep, '/subscribe/c')),
     );
     for (const listener of listeners) await listener.lines(1);
     expect(open()).toBe(5);
     for (const listener of listeners) listener.leave();
-    await expect.poll(told, patience).toBe(0);
+    await expect.poll(streamsAfterMessages, patience).toBe(0);
   });
 
   it('ends with its region, and opens again in the next one', async () => {
@@ -267,8 +267,8 @@ describe('a monitor', () => {
     const body = JSON.stringify(commands);
     await sendForm(lockstep, { method: 'POST', path: '/pipeline', body });
     const lines = await listener.lines(4);
-    const told = lines.map((line) => /^data: \d+\.\d{6} \[0 0\.0\.0\.0:0\] (.*)$/.exec(line)?.[1]);
-    expect(told).toEqual([
+    const shown = lines.map((line) => /^data: \d+\.\d{6} \[0 0\.0\.0\.0:0\] (.*)$/.exec(line)?.[1]);
+    expect(shown).toEqual([
       String.raw`"SET" "k" "a \"quoted\"\n\t\xc3\xa9\\\a\b\x01"`,
       '"GET" "k"',
       '"PUBLISH" "c" "m"',

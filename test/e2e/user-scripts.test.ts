@@ -254,8 +254,8 @@ describe('a script', () => {
       expect(refused.body).toEqual({ error: expect.stringContaining('NOPERM') });
     }
     const reads = [['EVAL_RO', reading, 1, 'op']];
-    const told = await stack.send('POST', '/v1/reads', { reads }, { scope: 'read' });
-    expect(told).toMatchObject({ status: 403, body: { needs: 'scripts' } });
+    const response = await stack.send('POST', '/v1/reads', { reads }, { scope: 'read' });
+    expect(response).toMatchObject({ status: 403, body: { needs: 'scripts' } });
     expect(await stack.everywhere('op')).toEqual(['5', '5', '5']);
   });
 

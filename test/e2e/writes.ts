@@ -34,7 +34,7 @@ export interface WriteOptions {
 export type WriteOperation = readonly (string | number)[];
 
 /** The JSON object of a response; an empty one if it has none. */
-export function toldBy({ body }: Answer): StackResponse {
+export function bodyOf({ body }: Answer): StackResponse {
   return typeof body === 'object' && body !== null ? body : {};
 }
 
@@ -63,7 +63,7 @@ export function attempt(
 export async function strongRead(stack: TestStack, key: string, region: string): Promise<unknown> {
   const query = { reads: [['GET', key]], consistency: 'strong', region };
   const answer = await stack.send('POST', '/v1/reads', query, { scope: 'read' });
-  const { results } = toldBy(answer);
+  const { results } = bodyOf(answer);
   return answer.status === 200 ? results?.[0] : answer.status;
 }
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Client, FeedWorld } from './harness.ts';
+import { type Client, FeedHarness } from './harness.ts';
 
 const keys = fc.subarray(['a:1', 'a:2', 'b:1', 'c'], { minLength: 1, maxLength: 2 });
 const filter = fc.record({
@@ -42,42 +42,42 @@ const happening = fc.oneof(
 type Happening = typeof happening extends fc.Arbitrary<infer Value> ? Value : never;
 
 class Run {
-  readonly world = new FeedWorld();
+  readonly harness = new FeedHarness();
   #published = 0;
 
   happen(event: Happening): void {
-    const { world } = this;
+    const { harness } = this;
     switch (event.kind) {
       case 'commit':
-        world.commit(...event.keys);
+        harness.commit(...event.keys);
         break;
       case 'publish':
         this.#publish(event.back, event.count);
         break;
       case 'join':
-        world.join(Math.floor(event.part * world.newest), event.filter);
+        harness.join(Math.floor(event.part * harness.newest), event.filter);
         break;
       case 'page':
-        world.page(Math.floor(event.part * world.pages.length), event.limit);
+        harness.page(Math.floor(event.part * harness.pages.length), event.limit);
         break;
       case 'miss':
-        world.miss(Math.floor(event.part * world.pages.length));
+        harness.miss(Math.floor(event.part * harness.pages.length));
         break;
       case 'acknowledge': {
-        const client = world.clients.at(Math.floor(event.part * world.clients.length));
-        if (client !== undefined) world.acknowledge(client, client.places.at(-1) ?? client.since);
+        const client = harness.clients.at(Math.floor(event.part * harness.clients.length));
+        if (client !== undefined) harness.acknowledge(client, client.places.at(-1) ?? client.since);
         break;
       }
       default:
-        world[event.kind]();
+        harness[event.kind]();
     }
   }
 
   #publish(back: number, count: number): void {
     const from = Math.max(0, this.#published - back);
-    const changes = this.world.log.slice(from, from + count);
+    const changes = this.harness.log.slice(from, from + count);
     this.#published = Math.max(this.#published, changes.at(-1)?.sequence ?? 0);
-    this.world.publish(changes);
+    this.harness.publish(changes);
   }
 }
 
@@ -91,12 +91,12 @@ describe('a follower', () => {
       fc.property(fc.array(happening, { maxLength: 120, size: 'max' }), (events) => {
         const run = new Run();
         for (const event of events) run.happen(event);
-        run.world.settle();
-        for (const client of run.world.clients) {
-          expect(client.sequences).toEqual(run.world.expectedOf(client));
-          expect(client.farewell).toBeNull();
+        run.harness.settle();
+        for (const client of run.harness.clients) {
+          expect(client.sequences).toEqual(run.harness.expectedOf(client));
+          expect(client.end).toBeNull();
           expectInOrder(client);
-          expect(run.world.core.follower(client.id)?.next).toBe(run.world.newest);
+          expect(run.harness.core.follower(client.id)?.next).toBe(run.harness.newest);
         }
       }),
       { numRuns: 2_000 },
@@ -109,9 +109,9 @@ describe('a follower', () => {
         const run = new Run();
         for (const event of events) {
           run.happen(event);
-          for (const client of run.world.clients) {
+          for (const client of run.harness.clients) {
             const place = client.places.at(-1) ?? client.since;
-            expect(client.sequences).toEqual(run.world.expectedOf(client, place));
+            expect(client.sequences).toEqual(run.harness.expectedOf(client, place));
           }
         }
       }),

@@ -37,7 +37,7 @@ export interface Client {
   readonly sequences: number[];
   /** The positions that it got, in order. */
   readonly places: number[];
-  farewell: { readonly why: string; readonly place: number } | null;
+  end: { readonly why: string; readonly place: number } | null;
 }
 
 interface Message {
@@ -46,7 +46,7 @@ interface Message {
 }
 
 /** A coordinator's log, a feed with its followers, and their clients; the caller controls every delay. */
-export class FeedWorld {
+export class FeedHarness {
   readonly log: Change[] = [];
   readonly clients: Client[] = [];
   /** Pages that were requested and have not arrived. */
@@ -73,7 +73,7 @@ export class FeedWorld {
 
   join(since: number, filter: Filter = { prefixes: [], values: false, members: false }): Client {
     const id = this.clients.length + 1;
-    const client: Client = { id, since, filter, sequences: [], places: [], farewell: null };
+    const client: Client = { id, since, filter, sequences: [], places: [], end: null };
     this.clients.push(client);
     this.perform(this.core.join(id, beginFollower(since, this.newest, filter)));
     this.keep(id);
@@ -148,8 +148,8 @@ export class FeedWorld {
       }
       if (effect.kind !== 'close') continue;
       const client = this.#client(effect.follower);
-      if (client.farewell !== null) throw new Error('the client was closed before');
-      client.farewell = { why: effect.why, place: effect.place };
+      if (client.end !== null) throw new Error('the client was closed before');
+      client.end = { why: effect.why, place: effect.place };
       this.#attached.delete(effect.follower);
     }
   }
@@ -161,7 +161,7 @@ export class FeedWorld {
 
   #receive(id: FollowerId, { changes = [], next }: Message): void {
     const client = this.#client(id);
-    if (client.farewell !== null) throw new Error('the client got a message after its end');
+    if (client.end !== null) throw new Error('the client got a message after its end');
     client.sequences.push(...changes.map(({ sequence }) => sequence));
     if (changes.some(({ values }) => values !== client.filter.values)) {
       throw new Error('the client got values against its filter');

@@ -69,8 +69,8 @@ describe('the line of a region', () => {
 
   it('omits members that a coordinator does not report', () => {
     const bare = { id: 'eu-west-1', health: 'unknown', detail: null };
-    const told: RegionReport = { ...bare, roundTripMs: null, unacknowledged: null };
-    expect(shown({ report: told })).toBe('2 eu-west-1 running unknown');
+    const bareReport: RegionReport = { ...bare, roundTripMs: null, unacknowledged: null };
+    expect(shown({ report: bareReport })).toBe('2 eu-west-1 running unknown');
     expect(shown({ report: null })).toBe('2 eu-west-1 running not known');
   });
 

@@ -32,7 +32,7 @@ class FakeKeyboard implements Keyboard {
 
   setEncoding(): void {}
 
-  on(event: 'data' | 'error', listener: (told: never) => void): void {
+  on(event: 'data' | 'error', listener: (value: never) => void): void {
     if (event === 'data') this.press = listener as (input: string) => void;
   }
 
@@ -218,14 +218,14 @@ describe('a key that is pressed', () => {
 
 describe('the lines of the regions', () => {
   it('show the coordinator’s report', async () => {
-    const told = { id: 'us-east-1', health: 'silent', detail: 'no answer in time' };
-    worker.regions = [{ ...told, roundTripMs: 3, unacknowledged: 2, state: 'out' }];
+    const silent = { id: 'us-east-1', health: 'silent', detail: 'no answer in time' };
+    worker.regions = [{ ...silent, roundTripMs: 3, unacknowledged: 2, state: 'out' }];
     await expect
       .poll(() => shown, patience)
       .toMatch(/us-east-1 +running +out +silent +2 to apply all keys to copy no answer/);
     const copy = { done: 1, left: 3, keysPerSecond: 2, etaMs: 1_500 };
     const copying = { state: 'copying', health: 'answering', detail: null, copy };
-    worker.regions = [{ ...told, roundTripMs: 3, unacknowledged: 0, ...copying }];
+    worker.regions = [{ ...silent, roundTripMs: 3, unacknowledged: 0, ...copying }];
     await expect
       .poll(() => shown)
       .toMatch(/copying answering +1 of 4 keys \(25 %\), 2\/s, 2 s left/);

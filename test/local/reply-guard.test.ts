@@ -52,9 +52,9 @@ describe('a guard of replies', () => {
         fc.integer({ min: 11, max: 99 }),
         (all, lengths, depth) => {
           const text = all.join('');
-          const told = '-ERR the reply is nested deeper than 10 levels\r\n';
+          const error = '-ERR the reply is nested deeper than 10 levels\r\n';
           const given = `${text}${nested(depth)}${text}`;
-          expect(through(new ReplyGuard(bounds), given, lengths)).toBe(`${text}${told}${text}`);
+          expect(through(new ReplyGuard(bounds), given, lengths)).toBe(`${text}${error}${text}`);
         },
       ),
     );

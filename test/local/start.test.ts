@@ -173,8 +173,8 @@ describe('npm start', () => {
       });
       expect([found.status, await found.text()]).toEqual([202, expect.any(String)]);
       const counted = async () => {
-        const told = await write(local, [['INCR', 'counter']]);
-        return told.json();
+        const written = await write(local, [['INCR', 'counter']]);
+        return written.json();
       };
       await expect.poll(counted, { timeout: timeoutMs }).toMatchObject({ results: [2] });
     },

@@ -90,7 +90,7 @@ async function digestOf({ client }: Region, key: Buffer): Promise<string | null>
   return result.keys[0]?.digest ?? null;
 }
 
-async function telling(redis: Redis, keys: readonly Buffer[]): Promise<readonly string[]> {
+async function contentsIn(redis: Redis, keys: readonly Buffer[]): Promise<readonly string[]> {
   return Promise.all(keys.map((key) => contentsOf(redis, key)));
 }
 
@@ -121,8 +121,8 @@ describe.each(ways)('a copy from %s to %s in the form %s', (from, to, form, time
       }
       const keys = fillings.map(({ key }) => key);
       await copyAll(source, target, form);
-      expect(await telling(target.server.redis, keys)).toEqual(
-        await telling(source.server.redis, keys),
+      expect(await contentsIn(target.server.redis, keys)).toEqual(
+        await contentsIn(source.server.redis, keys),
       );
       expect(await digestsOf(target)).toEqual(await digestsOf(source));
     });
@@ -155,7 +155,7 @@ describe('a copy of a large stream', () => {
     const deleted = Array.from({ length: 1_200 }, (_, at) => `${Math.floor(at * 1.4) + 1}-0`);
     await redis.xdel(key, ...deleted);
     await copyAll(source, target, 'dump');
-    expect(await telling(target.server.redis, [key])).toEqual(await telling(redis, [key]));
+    expect(await contentsIn(target.server.redis, [key])).toEqual(await contentsIn(redis, [key]));
     expect(await digestOf(target, key)).toBe(await digestOf(source, key));
   });
 });

@@ -1,5 +1,5 @@
 import type { Filter } from '../../shared/protocol/feed/follower.ts';
-import { type Client, FeedWorld } from '../feed/harness.ts';
+import { type Client, FeedHarness } from '../feed/harness.ts';
 import { Random } from './random.ts';
 
 const keys = ['a:1', 'a:2', 'b:1', 'c'];
@@ -11,7 +11,7 @@ const filters: readonly (readonly string[])[] = [[], ['a:'], ['a:2', 'c'], ['non
  */
 export function run(seed: number): { readonly changes: number } {
   const random = new Random(seed);
-  const world = new FeedWorld();
+  const world = new FeedHarness();
   const steps = random.between(20, 120);
   let published = 0;
   const publish = () => {
@@ -26,7 +26,7 @@ export function run(seed: number): { readonly changes: number } {
   return { changes: world.newest };
 }
 
-function happen(world: FeedWorld, random: Random, publish: () => void): void {
+function happen(world: FeedHarness, random: Random, publish: () => void): void {
   const kinds = [
     'commit',
     'commit',
@@ -91,9 +91,9 @@ function filterOf(random: Random): Filter {
   };
 }
 
-function check(world: FeedWorld, client: Client): void {
+function check(world: FeedHarness, client: Client): void {
   const expected = world.expectedOf(client).join(' ');
   const got = client.sequences.join(' ');
   if (got !== expected) throw new Error(`follower ${client.id} got ${got}, not ${expected}`);
-  if (client.farewell !== null) throw new Error(`follower ${client.id} was sent away`);
+  if (client.end !== null) throw new Error(`follower ${client.id} was sent away`);
 }

@@ -73,7 +73,7 @@ export async function soakCallbacks(stack: HookedStack, options: SoakOptions): P
     const soak = new Soak(stack, receiver, options);
     const finals = await soak.run();
     const deadline = performance.now() + options.patienceMs;
-    while (performance.now() < deadline && isOwed(finals, receiver)) await delay(200);
+    while (performance.now() < deadline && isIncomplete(finals, receiver)) await delay(200);
     return soak.report(finals, await publicKeyOf(stack));
   } finally {
     await receiver.stop();
@@ -179,10 +179,10 @@ class Soak {
         },
       }),
     });
-    const told: CallbackResponse = JSON.parse(await response.text());
+    const parsed: CallbackResponse = JSON.parse(await response.text());
     if (response.status !== 200 && response.status !== 412) return null;
     const outcome = response.status === 200 ? 'committed' : 'aborted';
-    const { id = '', sequence = 0, results = [] } = told;
+    const { id = '', sequence = 0, results = [] } = parsed;
     return { id, outcome, sequence, counter, value: Number(results[0]) };
   }
 }
@@ -191,7 +191,7 @@ function idsOf(finals: readonly Final[], outcome: Final['outcome']): ReadonlySet
   return new Set(finals.filter((final) => final.outcome === outcome).map(({ id }) => id));
 }
 
-function isOwed(finals: readonly Final[], receiver: Receiver): boolean {
+function isIncomplete(finals: readonly Final[], receiver: Receiver): boolean {
   const confirmed = missing(idsOf(finals, 'committed'), receiver, 'write.confirmed');
   return confirmed + missing(idsOf(finals, 'aborted'), receiver, 'write.aborted') > 0;
 }
@@ -251,9 +251,9 @@ function outOfOrder(finals: readonly Final[], confirmed: readonly Event[]): numb
 async function publicKeyOf({ url, tokens }: HookedStack): Promise<string> {
   const headers = { authorization: `Bearer ${tokens.read}` };
   const response = await fetch(`${url}/v1/webhooks/keys`, { headers });
-  const told: { readonly keys: readonly Readonly<Record<string, string>>[] } = JSON.parse(
+  const published: { readonly keys: readonly Readonly<Record<string, string>>[] } = JSON.parse(
     await response.text(),
   );
-  const { kty, crv, x } = told.keys[0] ?? {};
+  const { kty, crv, x } = published.keys[0] ?? {};
   return JSON.stringify({ kty, crv, x });
 }

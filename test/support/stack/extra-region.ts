@@ -5,7 +5,7 @@ import { connectTo } from '../redis.ts';
 import type { TestRegion, TestStack } from './stack.ts';
 
 /** A region in addition to those of a stack, unknown to its Worker. */
-export interface Spare extends TestRegion {
+export interface ExtraRegion extends TestRegion {
   /** The body that adds it. */
   readonly addition: Addition;
   stop(): Promise<void>;
@@ -20,11 +20,11 @@ export interface Addition {
 }
 
 /** Starts a region in addition to those of `stack`. Its data are in the stack's directory. Stop it before the stack. */
-export async function startSpare(stack: TestStack): Promise<Spare> {
+export async function startExtraRegion(stack: TestStack): Promise<ExtraRegion> {
   const place = placesFor(stack.regions.length + 1).at(-1);
   if (place === undefined) throw new Error('there is no further place');
   const redis = await startRegion(place, stack.stateDirectory, redisKind());
-  const token = 'the-token-of-a-spare-region';
+  const token = 'the-token-of-an-extra-region';
   const gateway = await startGateway({ redisPort: redis.port, token, roundTripMs: 0 });
   const client = connectTo(redis.port);
   client.on('error', () => {});
