@@ -357,7 +357,7 @@ export const limits = {
   couriersAtOnce: 4,
   /** The time after which a handover without a response is tried again. */
   handoverTimeoutMs: 10_000,
-  /** The time for which events wait to share a handover, after the responses to their writes. */
+  /** The time for which events wait to share a handover, so that responses to writes go first. */
   handoverLingerMs: 20,
   /** The pause before a courier that did not answer is called again. Doubles from the minimum to the maximum. */
   handoverBackoffMinMs: 1_000,

@@ -85,12 +85,12 @@ function drawSum(checks: readonly CheckResponse[], paint: Paint): string {
     [count('warning'), 'warning', 'warnings'],
     [count('unknown'), 'thing to look at by hand', 'things to look at by hand'],
   ] as const;
-  const told = counts.flatMap(([many, one, more]) =>
+  const parts = counts.flatMap(([many, one, more]) =>
     many === 0 ? [] : `${many} ${many === 1 ? one : more}`,
   );
-  if (told.length === 0)
+  if (parts.length === 0)
     return paint('green', `Nothing to do: all ${checks.length} checks are well.`);
-  return paint(count('problem') > 0 ? 'red' : 'yellow', `${told.join(', ')}.`);
+  return paint(count('problem') > 0 ? 'red' : 'yellow', `${parts.join(', ')}.`);
 }
 
 /** Breaks at spaces, and within words that are longer than a line. */

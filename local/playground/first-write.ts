@@ -63,9 +63,9 @@ export async function writeFirst(
   const confirmedAtMs = performance.now() - sentAt;
   for (const { end } of watches) end();
   if (response.status !== 200) return { kind: 'refused', reason: problemIn(text) };
-  const told: FirstWriteResponse = JSON.parse(text);
+  const answer: FirstWriteResponse = JSON.parse(text);
   const regions = stack.regions.map(({ place }, index): RegionStory => {
-    const vote = told.votes.find(({ region }) => region === place.id);
+    const vote = answer.votes.find(({ region }) => region === place.id);
     // A coordinator that has just started may still send rounds of its own.
     const spans = watches[index]?.spans.filter(({ fromMs }) => fromMs >= sentAt) ?? [];
     return {
@@ -78,7 +78,7 @@ export async function writeFirst(
   const decidedAtMs = decisionOf(regions, confirmedAtMs);
   return {
     kind: 'confirmed',
-    id: told.id,
+    id: answer.id,
     key,
     value,
     story: { frame: `SET ${key}`, regions, decidedAtMs, confirmedAtMs },

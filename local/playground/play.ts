@@ -134,7 +134,7 @@ class Playing implements Play {
       // Actions that were still waiting at the end are dropped.
       if (this.over.signal.aborted) return;
       const said = await performAction(action, region).catch(messageOf);
-      this.tell(`${region.place.id}: ${said}`);
+      this.announce(`${region.place.id}: ${said}`);
     });
     this.last.set(region, done);
     this.keepTrack(done);
@@ -143,7 +143,9 @@ class Playing implements Play {
   private async write(): Promise<void> {
     const outcome = await this.increment().catch(messageOf);
     if (this.over.signal.aborted) return;
-    this.tell(typeof outcome === 'string' ? `write: ${outcome}` : writeText(sampleKey, outcome));
+    this.announce(
+      typeof outcome === 'string' ? `write: ${outcome}` : writeText(sampleKey, outcome),
+    );
   }
 
   private async increment(): Promise<WriteOutcome> {
@@ -178,7 +180,7 @@ class Playing implements Play {
     return answer.regions ?? [];
   }
 
-  private tell(text: string): void {
+  private announce(text: string): void {
     this.redraw();
     this.options.screen.say(`  ${new Date().toISOString().slice(11, 23)}  ${text}`);
   }

@@ -34,17 +34,17 @@ export type ChangeResponse = Readonly<Record<string, unknown>> & { readonly sequ
 export function presentChange(change: Change): ChangeResponse {
   const { sequence, id, transaction, at, keys, commands, part, member } = change;
   if (member !== undefined) return presentMemberChange(member);
-  const told = {
+  const presented = {
     sequence,
     id,
     transaction,
     at: new Date(at).toISOString(),
     keys: valuesAmong(keys),
   };
-  if (part === undefined) return commands === undefined ? told : { ...told, commands };
+  if (part === undefined) return commands === undefined ? presented : { ...presented, commands };
   const outcome = parsePartOutcome(part);
   assert(outcome.kind === 'done', 'a change was carried out');
-  return { ...told, commands, results: outcome.results };
+  return { ...presented, commands, results: outcome.results };
 }
 
 /** Presents a membership change to clients, in the feed and in the history. */

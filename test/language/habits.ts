@@ -42,7 +42,10 @@ export const retiredNames: Readonly<Record<string, string>> = {
   RegionLook: 'RegionSnapshotRead',
   ScriptBook: 'ScriptLookup',
   ScriptDesk: 'ScriptRegistry',
+  Telling: 'ResponseChanges',
   ToldChange: 'ChangeResponse',
+  ToldCheck: 'CheckResponse',
+  ToldDiagnosis: 'DiagnosisResponse',
   ToldKey: 'KeyResponse',
   ToldRegion: 'RegionResponse',
   Waking: 'AlarmScheduler',
@@ -60,6 +63,7 @@ export const retiredNames: Readonly<Record<string, string>> = {
   tellKey: 'presentKey',
   tellRegion: 'presentRegion',
   tellStatus: 'presentStatus',
+  toldRegions: 'shownRegions',
 };
 
 /** The name of a habit. */

@@ -29,7 +29,7 @@ import {
   type EdgeContext,
   type EdgeEnvironment,
 } from '../http/respond.ts';
-import { askRegions, presentCoordinator, presentRegion, toldRegions } from './regions-route.ts';
+import { askRegions, presentCoordinator, presentRegion, shownRegions } from './regions-route.ts';
 
 const tags = ['Administration'];
 const request = { params: regionParams };
@@ -229,7 +229,7 @@ function idOf(context: EdgeContext): RegionId {
 
 async function list(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
   const { regions, status, problem } = await askRegions(dependencies);
-  const told = toldRegions(regions, status).map((region) => {
+  const presented = shownRegions(regions, status).map((region) => {
     const known = status?.regions.find((one) => one.region === region.id);
     return {
       ...presentRegion(region, status, problem),
@@ -240,7 +240,7 @@ async function list(context: EdgeContext, dependencies: EdgeDependencies): Promi
     };
   });
   const coordinators = status === null ? [] : [presentCoordinator(status)];
-  return answerJson(context, { regions: told, coordinators });
+  return answerJson(context, { regions: presented, coordinators });
 }
 
 async function add(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {

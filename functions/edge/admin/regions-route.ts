@@ -35,7 +35,9 @@ export function mountRegions(
   app.get(getRoute.getRoutingPath(), guard('read'), async (context) => {
     const { regions, status, problem } = await askRegions(dependencies);
     return answerJson(context, {
-      regions: toldRegions(regions, status).map((region) => presentRegion(region, status, problem)),
+      regions: shownRegions(regions, status).map((region) =>
+        presentRegion(region, status, problem),
+      ),
       coordinators: status === null ? [] : [presentCoordinator(status)],
     });
   });
@@ -64,7 +66,7 @@ export type RegionResponse =
   | { readonly id: RegionId; readonly url: null; readonly location: null };
 
 /** The regions, and those that were removed but have not left yet. */
-export function toldRegions(
+export function shownRegions(
   regions: readonly RegionConfiguration[],
   status: CoordinatorStatus | null,
 ): readonly RegionResponse[] {

@@ -105,15 +105,15 @@ async function verify(context: EdgeContext, dependencies: EdgeDependencies): Pro
     const { region, reason } = slice.fault;
     const detail = `${region} does not answer: ${reason}. Retry to continue from here.`;
     const members = { regions: [slice.fault] };
-    const told = failure('region-unavailable', detail, members, { 'Retry-After': '1' });
-    return answerProblem(context, told.problem);
+    const unavailable = failure('region-unavailable', detail, members, { 'Retry-After': '1' });
+    return answerProblem(context, unavailable.problem);
   }
   const { checked, differing, restless, next } = slice.value;
-  const told = await presentDifferences(dependencies, differing);
-  if (!told.ok) return answerProblem(context, told.problem);
+  const presented = await presentDifferences(dependencies, differing);
+  if (!presented.ok) return answerProblem(context, presented.problem);
   return answerJson(context, {
     checked,
-    differing: told.value,
+    differing: presented.value,
     undecided: restless.map(presentKey),
     regions: next.regions,
     next: isVerified(next) ? null : cursorOf(next),

@@ -19,7 +19,7 @@ interface RememberedScript {
   /** The time, in ms, until which the coordinator is assumed to know the script. */
   readonly knownUntil: number;
   /** False until the coordinator has confirmed that it keeps the script. */
-  readonly isTold: boolean;
+  readonly isConfirmed: boolean;
 }
 
 /**
@@ -85,7 +85,7 @@ export class EdgeScripts {
   async settle(shas: readonly string[]): Promise<void> {
     const unsent = shas.flatMap((sha) => {
       const known = this.#scripts.get(sha);
-      return known?.isTold === false ? [known.script] : [];
+      return known?.isConfirmed === false ? [known.script] : [];
     });
     if (unsent.length > 0) await this.#send(unsent);
   }
@@ -98,9 +98,9 @@ export class EdgeScripts {
 
   /** Fetches a script in the background, if it is missing or at least half of its time has passed. */
   learnLater(sha: string, background: Background): void {
-    const { knownUntil = 0, isTold = true } = this.#scripts.get(sha) ?? {};
+    const { knownUntil = 0, isConfirmed = true } = this.#scripts.get(sha) ?? {};
     const left = knownUntil - this.#dependencies.now();
-    if (left > limits.scriptKnownMs / 2 || !isTold || this.#beingAskedFor.has(sha)) return;
+    if (left > limits.scriptKnownMs / 2 || !isConfirmed || this.#beingAskedFor.has(sha)) return;
     this.#beingAskedFor.add(sha);
     const asking = this.#ask([sha]).then(() => {
       this.#beingAskedFor.delete(sha);
@@ -114,10 +114,10 @@ export class EdgeScripts {
   }
 
   async #ask(shas: readonly string[]): Promise<Result<null>> {
-    const told = await callCoordinator(this.#dependencies, onlyShard, 'scriptTexts', shas);
-    if (!told.ok) return told;
+    const answer = await callCoordinator(this.#dependencies, onlyShard, 'scriptTexts', shas);
+    if (!answer.ok) return answer;
     for (const [index, sha] of shas.entries()) {
-      const text = told.value[index] ?? null;
+      const text = answer.value[index] ?? null;
       if (text === null) this.#forget(sha);
       else this.kept(scriptOf(text, sha));
     }
@@ -126,19 +126,19 @@ export class EdgeScripts {
 
   async #send(scripts: readonly UserScript[]): Promise<void> {
     const texts = scripts.map(({ text }) => text);
-    const told = await callCoordinator(this.#dependencies, onlyShard, 'keepScripts', texts, false);
+    const kept = await callCoordinator(this.#dependencies, onlyShard, 'keepScripts', texts, false);
     for (const script of scripts) {
       // A script that was not confirmed is sent again by the next EVAL.
-      if (told.ok) this.kept(script);
+      if (kept.ok) this.kept(script);
       else this.#forget(script.sha);
     }
   }
 
-  #remember(script: UserScript, isTold: boolean): void {
+  #remember(script: UserScript, isConfirmed: boolean): void {
     this.#forget(script.sha);
     const bytes = utf8Length(script.text) + utf8Length(script.counted);
     const knownUntil = this.#dependencies.now() + limits.scriptKnownMs;
-    this.#scripts.set(script.sha, { script, bytes, knownUntil, isTold });
+    this.#scripts.set(script.sha, { script, bytes, knownUntil, isConfirmed });
     this.#bytes += bytes;
     for (const sha of this.#scripts.keys()) {
       if (this.#bytes <= limits.scriptBytesRemembered) break;

@@ -30,7 +30,7 @@ export function doubtful(name: string, found: string, advice: string): DoctorChe
 
 /** A check of a value that the server does not report. */
 export function unreported(name: string, advice: string): DoctorCheck {
-  return { name, status: 'unknown', found: 'not told', advice: `It does not say. ${advice}` };
+  return { name, status: 'unknown', found: 'not reported', advice: `It does not say. ${advice}` };
 }
 
 /** The reason why a reply does not have the expected form. */

@@ -182,11 +182,11 @@ function databasesCheck(
   seen: readonly (readonly string[] | null)[],
 ): DoctorCheck {
   const shared = new Set<string>();
-  let isTold = true;
+  let areComplete = true;
   for (const [index, { id }] of regions.entries()) {
     const markers = seen[index] ?? null;
     const isComplete = markers?.includes(id) === true;
-    isTold &&= isComplete;
+    areComplete &&= isComplete;
     for (const other of markers ?? [])
       if (other !== id) shared.add([id, other].sort().join(' and '));
     const runId = findings[index]?.runId ?? null;
@@ -199,7 +199,7 @@ function databasesCheck(
     const advice = 'Give each region its own database: these would vote twice for one copy.';
     return bad('databases', `the same: ${[...shared].join('; ')}`, advice);
   }
-  if (isTold) return good('databases', 'one for each region');
+  if (areComplete) return good('databases', 'one for each region');
   const advice = 'Not every region took a marker, so compare their URLs by hand.';
   return { name: 'databases', status: 'unknown', found: 'not all could be asked', advice };
 }

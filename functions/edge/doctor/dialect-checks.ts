@@ -47,8 +47,8 @@ async function clusterCheck(run: CommandRunner): Promise<DoctorCheck> {
   const name = 'cluster';
   const advice =
     'Use a database without cluster mode (not ElastiCache Serverless or MemoryDB): a round is one script over keys of any slot.';
-  const told = await run('INFO', 'cluster');
-  const isCluster = told.kind === 'answered' && /cluster_enabled:1/.test(String(told.reply));
+  const info = await run('INFO', 'cluster');
+  const isCluster = info.kind === 'answered' && /cluster_enabled:1/.test(String(info.reply));
   if (isCluster) return bad(name, 'cluster mode', advice);
   const result = await run('EVAL', 'return 1', '2', ...apart);
   if (result.kind === 'answered') return good(name, 'keys of any slot in one script');
@@ -95,8 +95,8 @@ async function repliesCheck(run: CommandRunner, key: string): Promise<DoctorChec
   if (error.kind !== 'error' || !error.message.includes('ERR of the doctor')) lost.push('errors');
   // Any representation will do, as long as the error does not pass for a value.
   const within = await run('EVAL', "return {1, {err = 'ERR of the doctor'}}", '0');
-  const isTold = textOf(within)?.includes('ERR of the doctor') ?? true;
-  if (!isTold) lost.push('errors within arrays');
+  const isReported = textOf(within)?.includes('ERR of the doctor') ?? true;
+  if (!isReported) lost.push('errors within arrays');
   const bytes = await run('EVAL', "return '\\195\\169\\0\\034'", '0');
   if (bytes.kind !== 'answered' || bytes.reply !== 'é\0"') lost.push('bytes');
   await run('SET', key, '9007199254740992', 'PX', '60000');

@@ -120,9 +120,9 @@ function versionCheck(info: Info): DoctorCheck {
 }
 
 function roleCheck(result: CommandResult, info: Info): DoctorCheck {
-  const told =
+  const reported =
     result.kind === 'answered' && Array.isArray(result.reply) ? String(result.reply[0]) : null;
-  const role = told ?? info.get('role') ?? null;
+  const role = reported ?? info.get('role') ?? null;
   if (role === null) return unreported('role', 'Make sure that this URL leads to the primary.');
   if (role === 'master') return good('role', 'primary');
   return bad(
@@ -148,7 +148,7 @@ async function persistenceCheck(run: CommandRunner, info: Info): Promise<DoctorC
     'Nothing, if you accept the risk: if its machine crashes it may lose the last writes, and is then evicted and copied whole. `appendfsync always` prevents that.';
   const found = 'append-only file, synced';
   if (sync !== null) return doubtful(name, `${found} ${sync}`, advice);
-  return { name, status: 'unknown', found: `${found}: not told`, advice };
+  return { name, status: 'unknown', found: `${found}: not reported`, advice };
 }
 
 async function evictionCheck(run: CommandRunner, info: Info): Promise<DoctorCheck> {

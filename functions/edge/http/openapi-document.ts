@@ -110,8 +110,8 @@ function withoutDefaults(value: unknown, isRoot = false): unknown {
   if (!('default' in copy) || !('type' in copy || 'enum' in copy || 'anyOf' in copy)) return copy;
   const { default: initial, ...rest } = copy;
   const spoken = `Default: ${JSON.stringify(initial)}.`;
-  const told = typeof rest.description === 'string' ? `${rest.description} ${spoken}` : spoken;
-  return { ...rest, description: told };
+  const extended = typeof rest.description === 'string' ? `${rest.description} ${spoken}` : spoken;
+  return { ...rest, description: extended };
 }
 
 type Members = Readonly<Record<string, unknown>>;

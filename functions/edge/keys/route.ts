@@ -175,8 +175,8 @@ async function putKey(
     ? success(draftOf([['SET', key.value, value, ...expiry]], checks.value))
     : checks;
   const etag = await etagOf('string', bytesOfText(value));
-  const telling = { headers: { ETag: etag }, mapProblem };
-  return sendWrite(context, dependencies, asked, draft, startedAt, telling);
+  const changes = { headers: { ETag: etag }, mapProblem };
+  return sendWrite(context, dependencies, asked, draft, startedAt, changes);
 }
 
 async function deleteKey(

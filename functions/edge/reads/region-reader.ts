@@ -189,11 +189,13 @@ export class RegionReader {
         { 'Retry-After': '1' },
       );
     }
-    const told = answer.value.kind === 'unavailable' ? answer.value.faults : [];
+    const reported = answer.value.kind === 'unavailable' ? answer.value.faults : [];
     // The coordinator knows better than this isolate why a region could not answer.
-    const others = faults.filter((fault) => !told.some(({ region }) => region === fault.region));
+    const others = faults.filter(
+      (fault) => !reported.some(({ region }) => region === fault.region),
+    );
     const isSpent = answer.value.kind === 'unavailable' && answer.value.isUnanswered;
-    return isSpent ? unanswered([...others, ...told]) : unavailable([...others, ...told]);
+    return isSpent ? unanswered([...others, ...reported]) : unavailable([...others, ...reported]);
   }
 }
 

@@ -363,6 +363,8 @@ function outcomeOf(answer: WriteAnswer): Outcome {
   if (answer.kind === 'refused' && answer.error !== undefined) {
     return { error: answer.error, status: 400 };
   }
-  const told = presentAnswer(answer, { ops: [], checks: [], ack: 'committed' });
-  return told.ok ? { error: 'ERR the write is undecided', status: 503 } : failed(told.problem);
+  const presented = presentAnswer(answer, { ops: [], checks: [], ack: 'committed' });
+  return presented.ok
+    ? { error: 'ERR the write is undecided', status: 503 }
+    : failed(presented.problem);
 }

@@ -65,15 +65,15 @@ export function serveUpstash(
       const { scope } = caller.value;
       const stream = parseStream(context.req.method, target, scope);
       if (stream !== null) {
-        const told = 'error' in stream ? stream : await streams.serve(context, stream);
-        return told instanceof Response ? told : refuse(context, dependencies, told);
+        const served = 'error' in stream ? stream : await streams.serve(context, stream);
+        return served instanceof Response ? served : refuse(context, dependencies, served);
       }
       return await answer(context, dependencies, { reader, scripts }, target, caller.value);
     } catch (error) {
       const id = context.get('requestId');
       dependencies.log('request failed', { requestId: id, error: String(error) });
-      const told = `ERR internal error in Lockstep. Report it with the request id ${id}.`;
-      return send(context, dependencies, refused(500, told));
+      const text = `ERR internal error in Lockstep. Report it with the request id ${id}.`;
+      return send(context, dependencies, refused(500, text));
     }
   };
 }
@@ -163,20 +163,20 @@ function refuse(
   return send(context, dependencies, refused(status, error));
 }
 
-function send(context: EdgeContext, dependencies: EdgeDependencies, told: PlannedReply): Response {
+function send(context: EdgeContext, dependencies: EdgeDependencies, reply: PlannedReply): Response {
   const given = context.req.header('upstash-sync-token') ?? '';
   // Clients return the token to read their own writes. Reads here are strong without it; it only has to change on a
   // write.
-  const token = told.wrote || !syncToken.test(given) ? dependencies.uuid() : given;
-  const isBinary = told.format === 'resp2';
+  const token = reply.wrote || !syncToken.test(given) ? dependencies.uuid() : given;
+  const isBinary = reply.format === 'resp2';
   return context.body(
-    isBinary ? bytesOf(told.body) : told.body,
-    told.status as ContentfulStatusCode,
+    isBinary ? bytesOf(reply.body) : reply.body,
+    reply.status as ContentfulStatusCode,
     {
       'Content-Type': isBinary ? 'application/octet-stream' : 'application/json',
       'Cache-Control': 'no-store',
       'Upstash-Sync-Token': token,
-      ...told.headers,
+      ...reply.headers,
     },
   );
 }

@@ -62,8 +62,8 @@ export class UpstashStreams {
       return eventsOf(context, monitorStream(this.#dependencies, connection, open), {});
     } catch (error) {
       this.#dependencies.log('feed did not answer', { error: String(error) });
-      const told = 'ERR The feed could not be reached, or has too many followers. Reconnect.';
-      return { status: 503, error: told };
+      const refusal = 'ERR The feed could not be reached, or has too many followers. Reconnect.';
+      return { status: 503, error: refusal };
     }
   }
 }

@@ -120,13 +120,15 @@ export function mountWrites(
       return answerProblem(context, failure('write-unknown', detail).problem);
     }
     const status = await callCoordinator(dependencies, onlyShard, 'status', id);
-    const told = status.ok ? presentStatus(id, status.value) : status;
-    return told.ok ? answerJson(context, told.value) : answerProblem(context, told.problem);
+    const presented = status.ok ? presentStatus(id, status.value) : status;
+    return presented.ok
+      ? answerJson(context, presented.value)
+      : answerProblem(context, presented.problem);
   });
 }
 
 /** Changes to the response to a write: `headers` are added on success, `mapProblem` replaces a problem. */
-export interface Telling {
+export interface ResponseChanges {
   readonly headers?: Readonly<Record<string, string>>;
   readonly mapProblem?: (problem: Problem) => Problem;
 }
@@ -164,12 +166,12 @@ export async function sendWrite(
   asked: unknown,
   draft: Result<WriteDraft>,
   startedAt: number,
-  telling: Telling = {},
+  changes: ResponseChanges = {},
 ): Promise<Response> {
   const key = await clientKeyOf(context, asked);
   if (!key.ok) return answerProblem(context, key.problem);
   const sound = draft.ok ? checked(draft.value, dependencies) : draft;
-  if (!sound.ok) return presentFirst(context, dependencies, key.value, sound.problem, telling);
+  if (!sound.ok) return presentFirst(context, dependencies, key.value, sound.problem, changes);
   const id = writeIdOf(onlyShard, dependencies.uuid());
   const idempotency = keptUnder(key.value, null);
   const request: WriteRequest = { ...sound.value, id, idempotency, again: false };
@@ -186,21 +188,23 @@ export async function sendWrite(
   const timing = serverTiming(answer.value, sentAt - startedAt, dependencies.now() - sentAt);
   context.header('Server-Timing', timing);
   if (isAsync) context.header('Preference-Applied', 'respond-async');
-  return present(context, answer.value, request, telling);
+  return present(context, answer.value, request, changes);
 }
 
 function present(
   context: EdgeContext,
   answer: WriteAnswer,
   request: Pick<WriteRequest, 'ops' | 'checks' | 'ack'>,
-  { headers = {}, mapProblem = (problem) => problem }: Telling,
+  { headers = {}, mapProblem = (problem) => problem }: ResponseChanges,
 ): Response {
   if (isReplayed(answer)) context.header('Idempotency-Replayed', 'true');
   for (const [name, value] of Object.entries(keptHeaders([answer]))) context.header(name, value);
-  const told = presentAnswer(answer, request);
-  if (!told.ok) return answerProblem(context, mapProblem(told.problem));
-  if (answer.kind !== 'accepted') return answerJson(context, told.value, 200, headers);
-  return answerJson(context, told.value, 202, { Location: `/v1/writes/${told.value.id}` });
+  const presented = presentAnswer(answer, request);
+  if (!presented.ok) return answerProblem(context, mapProblem(presented.problem));
+  if (answer.kind !== 'accepted') return answerJson(context, presented.value, 200, headers);
+  return answerJson(context, presented.value, 202, {
+    Location: `/v1/writes/${presented.value.id}`,
+  });
 }
 
 /** The kept response to a write that this release refuses, or the refusal. */
@@ -209,13 +213,13 @@ async function presentFirst(
   dependencies: EdgeDependencies,
   key: ClientKey | null,
   refusal: Problem,
-  telling: Telling,
+  changes: ResponseChanges,
 ): Promise<Response> {
   const recalled = key === null ? success([]) : await recall(dependencies, key, [null]);
   if (!recalled.ok) return answerProblem(context, recalled.problem);
   const [first = null] = recalled.value;
   if (first === null) return answerProblem(context, refusal);
-  return present(context, first, { ops: [], checks: [], ack: 'committed' }, telling);
+  return present(context, first, { ops: [], checks: [], ack: 'committed' }, changes);
 }
 
 /** Refuses a faulty write before it costs the coordinator time, which compiles it itself: see `frameOf` there. */
