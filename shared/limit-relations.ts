@@ -110,6 +110,10 @@ assert(
   'elements that a command refuses to read would not fit its reply',
 );
 assert(
+  limits.elementsReadUnmeasured < limits.rangePerRead,
+  'a draw costs less than the longest collection that a reply holds',
+);
+assert(
   (limits.outcomeBytes / 12) * 4 < limits.stepsPerCommand,
   'a collection that a write may answer whole may be read in it',
 );

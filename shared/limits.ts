@@ -154,6 +154,8 @@ export const limits = {
   entriesPerRead: 140_000,
   /** Elements of a list or sorted set in a range that leaves a region natively. More would exceed the replies. */
   rangePerRead: 700_000,
+  /** Elements of hashes and sets that one snapshot reads whole; for more, the region is asked for their number first. */
+  elementsReadUnmeasured: 100_000,
   /** Streams of one XREAD whose lengths are not measured first. */
   streamsReadUnmeasured: 10,
   /** Elements that one SCAN, HSCAN, SSCAN or ZSCAN visits. Its COUNT is a hint. */

@@ -12,7 +12,7 @@ import { integerOf, type RawReply } from '../../shared/contracts/reply.ts';
 const notePattern = /^(\d+(?:\.\d+)*)([sed])$/;
 
 /** The approximate overhead of an item that is sent or stored, in bytes. base.lua counts the same. */
-const itemBytes = 12;
+export const itemBytes = 12;
 
 /** Applies `shape` to `reply`. Throws InvariantViolation if the two do not match. */
 export function reshape(reply: RawReply, shape: string): RawReply {

@@ -14,8 +14,11 @@ import { bytesOf, inOrder } from './reply-shape.ts';
 import type { Element, Silence } from './rest-client.ts';
 import type { ScriptRunner } from './script-runner.ts';
 import { endlessReads } from './slow-commands.ts';
+import { drawMaximum, drawOf, lengthOf, wholeOf, withoutRoom } from './whole-reads.ts';
 
-const tooLarge: RawReply = { error: 'ERR the replies are too large; ask for less at once' };
+const tooLargeMessage = 'ERR the replies are too large; ask for less at once';
+const tooLarge: RawReply = { error: tooLargeMessage };
+const tooLargeElement: Element = { kind: 'error', code: 'ERR', message: tooLargeMessage };
 
 /** Commands that run in the script, which omits Lockstep's own keys, limits their work, or runs users' scripts. */
 const scriptCommands: ReadonlySet<string> = new Set([
@@ -101,22 +104,77 @@ async function readNatively(
   plan: NativePlan,
   timeoutMs: number,
 ): Promise<SnapshotResult | null> {
-  const { commands } = request;
+  const maximum = drawMaximum(plan.commands);
+  const draws = plan.commands.map((command) => drawOf(command, maximum));
+  const first = await sendAhead(runner, request, draws, timeoutMs);
+  if (first.kind === 'ended') return first.result;
+  const wholes = first.elements.map((element, at): Element | null => {
+    if (element.kind === 'error') return element;
+    const reply = wholeOf(plan.commands[at] ?? [], element.reply, maximum);
+    return reply === null && element.reply !== null ? null : { kind: 'answered', reply };
+  });
+  const isWhole = wholes.every((element) => element !== null);
+  if (isWhole) return { ...first.judged, replies: repliesOf(request.commands, plan, wholes) };
+  const longer = [...plan.commands.keys()].filter((at) => wholes[at] === null);
+  return readLonger(runner, request, plan, longer, timeoutMs);
+}
+
+/** Reads the lengths of the collections of the commands at `longer`, and then natively all that may fit the replies. */
+async function readLonger(
+  runner: ScriptRunner,
+  request: SnapshotRequest,
+  plan: NativePlan,
+  longer: readonly number[],
+  timeoutMs: number,
+): Promise<SnapshotResult | null> {
+  const reads = longer.map((at) => plan.commands[at] ?? []);
+  const measured = await sendAhead(runner, request, reads.map(lengthOf), timeoutMs);
+  if (measured.kind === 'ended') return measured.result;
+  const lengths = measured.elements.map((each) => (each.kind === 'error' ? null : each.reply));
+  const isOmitted = withoutRoom(reads, lengths);
+  const omitted = new Set(longer.filter((_, index) => isOmitted[index]));
+  const kept = plan.commands.filter((_, at) => !omitted.has(at));
+  const last = await sendAhead(runner, request, kept, timeoutMs);
+  if (last.kind === 'ended') return last.result;
+  const elements = last.elements.values();
+  const replies = plan.commands.map((_, at) =>
+    omitted.has(at) ? tooLargeElement : (elements.next().value ?? tooLargeElement),
+  );
+  return { ...last.judged, replies: repliesOf(request.commands, plan, replies) };
+}
+
+/** The results of native commands and of the script before them, or the end of the snapshot: null if nothing ran. */
+type Ahead =
+  | {
+      readonly kind: 'read';
+      readonly judged: Extract<SnapshotResult, { kind: 'read' }>;
+      readonly elements: readonly Element[];
+    }
+  | { readonly kind: 'ended'; readonly result: SnapshotResult | null };
+
+/** Runs `natives` after the script that decides whether they may be read. */
+async function sendAhead(
+  runner: ScriptRunner,
+  request: SnapshotRequest,
+  natives: readonly (readonly string[])[],
+  timeoutMs: number,
+): Promise<Ahead> {
   const asked = { ...request, commands: [] };
   const script = snapshotScriptFor(asked);
   const argument = encodeSnapshot(asked, 0);
   const keys = keysOfSnapshot(asked, argument);
-  const sent = await runner.evaluateAhead(script, keys, [argument], plan.commands, timeoutMs);
-  if (sent.kind === 'discarded') return null;
-  if (sent.kind === 'silent') return silenceOf(sent);
+  const sent = await runner.evaluateAhead(script, keys, [argument], natives, timeoutMs);
+  if (sent.kind === 'discarded') return { kind: 'ended', result: null };
+  if (sent.kind === 'silent') return { kind: 'ended', result: silenceOf(sent) };
   // The response contains the locks as well. An error is no state and needs none.
   if (sent.kind === 'too-large') {
-    return { kind: 'read', replies: commands.map(() => tooLarge), locks: [] };
+    const replies = request.commands.map(() => tooLarge);
+    return { kind: 'ended', result: { kind: 'read', replies, locks: [] } };
   }
   const judged = decodeSnapshot(sent.reply, asked);
   assert(judged !== 'large', 'nothing is read in the script');
-  if (judged.kind !== 'read') return judged;
-  return { ...judged, replies: repliesOf(commands, plan, sent.elements) };
+  if (judged.kind !== 'read') return { kind: 'ended', result: judged };
+  return { kind: 'read', judged, elements: sent.elements };
 }
 
 /** Reads in the script; `large` if more than `bound` bytes would be read, which is known before. */

@@ -13,6 +13,7 @@ const documents = 13;
 const size = 100_000;
 const nulBytes = 5_000_000;
 const smallValues = 200;
+const elements = 3_000;
 
 const kinds: readonly (readonly [string, Buffer])[] = [
   ['ASCII', Buffer.alloc(size, 'x')],
@@ -44,6 +45,16 @@ export async function measureReplies(say: (line: string) => void): Promise<reado
       const name = `MGET of ${documents} ${kind} values`;
       return { name, commands: [command], native: command, times: 200 };
     });
+    const fields = Array.from({ length: elements }, (_, at) => [`field:${at}`, `value:${at}`]);
+    await redis.hset('hash', ...fields.flat());
+    await redis.sadd('set', ...fields.flat());
+    const wholes = [
+      ['HGETALL', 'hash'],
+      ['SMEMBERS', 'set'],
+    ].map((command): Compared => {
+      const name = command.join(` of ${elements} elements or more in a `);
+      return { name, commands: [command], native: command, times: 1_000 };
+    });
     const range = ['GETRANGE', 'nuls', '0', String(nulBytes - 1)];
     const bare = ['EVAL', "return redis.call('GET', KEYS[1])", '1', 'small'];
     const small = Array.from({ length: smallValues }, (_, at) => `small:${at}`);
@@ -51,6 +62,7 @@ export async function measureReplies(say: (line: string) => void): Promise<reado
     const loop = 'local t = {} for at, key in ipairs(KEYS) do t[at] = redis.call("GET", key) end';
     const compared: readonly Compared[] = [
       ...large,
+      ...wholes,
       { name: 'GETRANGE of NULs', commands: [range], native: range, times: 50 },
       // Includes the checks of a snapshot: the state, the lease and the locks.
       {

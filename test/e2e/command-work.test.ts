@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 import { membersOf } from './members.ts';
 import { sendForm } from './upstash-forms.ts';
@@ -6,6 +7,9 @@ import { patience } from './writes.ts';
 
 /** A command of 7,000 words that names it takes more than a billion steps. */
 const members = 200_000;
+
+/** A set or hash of this length is larger than all replies of a snapshot. */
+const tooMany = Math.floor(limits.snapshotBytes / 12) + 1;
 
 describe('a command that would take a region minutes', () => {
   let stack: TestStack;
@@ -18,6 +22,8 @@ describe('a command that would take a region minutes', () => {
     );
     expect(asFounded.status).toBe(200);
     await Promise.all(stack.regions.map(({ client }) => client.eval(fill, 2, 'big', 'ranked')));
+    const fillWhole = `for i = 1, ${tooMany} do redis.call('SADD', KEYS[1], i) redis.call('HSET', KEYS[2], i, i) end`;
+    await Promise.all(stack.regions.map(({ client }) => client.eval(fillWhole, 2, 'set', 'hash')));
   });
   afterAll(() => stack?.stop(), 60_000);
 
@@ -48,6 +54,26 @@ describe('a command that would take a region minutes', () => {
       status: 400,
       body: { error: expect.stringContaining('takes too long') },
     });
+  });
+
+  it.each([
+    ['SMEMBERS', 'set', 'scard'],
+    ['HGETALL', 'hash', 'hlen'],
+    ['HKEYS', 'hash', 'hlen'],
+    ['HVALS', 'hash', 'hlen'],
+  ])('is not run for a reader of a whole collection: %s', async (name, key, length) => {
+    const reader = { url: stack.url, token: stack.tokens.read };
+    const reset = stack.regions.map(({ client }) => client.config('RESETSTAT'));
+    await Promise.all(reset);
+    const told = await sendForm(reader, post(name, key));
+    expect(told).toMatchObject({
+      status: 400,
+      body: { error: expect.stringContaining('too large') },
+    });
+    const stats = await Promise.all(stack.regions.map(({ client }) => client.info('commandstats')));
+    const callsOf = (command: string) =>
+      stats.filter((text) => text.includes(`cmdstat_${command}:`)).length;
+    expect([callsOf(length), callsOf(name.toLowerCase())]).toEqual([1, 0]);
   });
 
   it.each([
