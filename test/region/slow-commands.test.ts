@@ -117,7 +117,7 @@ describe('commands that take long', () => {
     ]);
   });
 
-  it('compare by LCS no more than the limit of a snapshot, of a write and of its scripts', async () => {
+  it('are refused beyond the LCS comparisons of a snapshot, of a write and of its scripts', async () => {
     await client.round(roundOf({}), 0);
     const side = Math.sqrt(limits.lcsSteps / 2);
     await server.redis.setrange('a', Math.ceil(side) - 1, 'x');

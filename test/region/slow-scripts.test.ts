@@ -41,7 +41,7 @@ describe('slow scripts', () => {
     }
   });
 
-  it('leave the transactions after them to a later round, which leave nothing behind', async () => {
+  it('leave the transactions after them to a later round, with nothing staged', async () => {
     const first = endless();
     const votes = await votesOn([[first], [part(set(`k${sequence + 2}`, 'v'))]]);
     expect(votes).toMatchObject([

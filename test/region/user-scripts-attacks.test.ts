@@ -390,7 +390,7 @@ describe('a script beyond a limit', () => {
     expect(await votes.server.redis.keys('lockstep:0:*:*')).toEqual([]);
   });
 
-  it('is refused from the first byte over the maximum on, and not before', async () => {
+  it('is refused if its memory reaches the maximum, and not before', async () => {
     const half = limits.memoryPerScript / 2;
     const words = (count: number) =>
       `local s = string.rep('${'x'.repeat(100)}', ${count}) return #s`;

@@ -21,7 +21,7 @@ async function flagsOf(names: readonly string[]): Promise<ReadonlyMap<string, re
 }
 
 describe('the commands that a server without memory refuses', () => {
-  it('are those with the flag of a real server for denial without memory', async () => {
+  it('are those that a real server flags with denyoom', async () => {
     const rows = commandTable.filter((row) => row.class === 'write' && row.subcommands === null);
     const names = rows.map(({ name }) => name).filter((name) => !name.startsWith('JSON.'));
     const flags = await flagsOf(names);

@@ -43,7 +43,7 @@ describe('scripts', () => {
     },
   );
 
-  it('have the same reply as a read as in one plain Redis', async () => {
+  it('have, as reads, the same replies as in one plain Redis', async () => {
     const lists = Object.values({ ...scriptTexts, ...scriptTextsOfNames });
     for (const text of lists.flatMap(textsOf).filter((each) => !isOfWrites(each))) {
       await oracle.begin(scriptBeginning);
