@@ -46,7 +46,7 @@ describe('publishing', () => {
     expect(feed.published).toEqual([[1], [3]]);
   });
 
-  it('goes on for a follower that comes while the answer that nobody follows is on its way', async () => {
+  it('goes on for a follower that arrives before the answer that nobody follows', async () => {
     const feed = new Feed();
     void feed.publisher.publish([changeOf(1)]);
     feed.publisher.follow();
@@ -58,7 +58,7 @@ describe('publishing', () => {
     expect(feed.published.at(-1)).toEqual([3]);
   });
 
-  it('outlives a feed that never answers', async () => {
+  it('survives a feed that never answers', async () => {
     const feed = new Feed();
     void feed.publisher.publish([changeOf(1)]);
     await vi.advanceTimersByTimeAsync(limits.publishTimeoutMs);
@@ -66,7 +66,7 @@ describe('publishing', () => {
     expect(feed.published).toEqual([[1], [2]]);
   });
 
-  it('sends the newest change again until a feed has it that was not reached', async () => {
+  it('sends the newest change again until a feed that was unreachable has it', async () => {
     const feed = new Feed();
     void feed.publisher.publish([changeOf(1)]);
     void feed.publisher.publish([changeOf(2)]);
@@ -83,7 +83,7 @@ describe('publishing', () => {
     expect(feed.published).toHaveLength(3);
   });
 
-  it('holds a bounded amount for a feed that is slow, the newest always among it', async () => {
+  it('buffers a bounded amount for a slow feed, and always the newest change', async () => {
     const feed = new Feed();
     void feed.publisher.publish([changeOf(1)]);
     const large = limits.feedKeptBytes / 4;

@@ -16,7 +16,7 @@ import { begun } from './stored.ts';
 
 const limit = limits.requestStoredBytes;
 
-/** Words of each kind, of so many bytes together. */
+/** Words of each kind that have the given number of bytes together. */
 const kinds: readonly (readonly [string, (bytes: number) => readonly string[]])[] = [
   ['ASCII', (bytes) => ['x'.repeat(bytes)]],
   ['CJK', (bytes) => ['漢'.repeat(Math.floor(bytes / 3)), 'x'.repeat(bytes % 3)]],
@@ -25,7 +25,7 @@ const kinds: readonly (readonly [string, (bytes: number) => readonly string[]])[
   ['many small items', (bytes) => Array.from({ length: bytes }, (_, at) => String(at % 10))],
 ];
 
-/** A write of such words that stores exactly so many bytes of its request. */
+/** A write of such words whose stored request has exactly `target` bytes. */
 function writeOfBytes(target: number, words: (bytes: number) => readonly string[]): WriteFrame {
   const key = 'k'.repeat(limits.keyBytes);
   const framed = (given: readonly string[], pad: string): WriteFrame => {
@@ -56,14 +56,14 @@ function writeOfBytes(target: number, words: (bytes: number) => readonly string[
   // A small item takes three bytes.
   const isSmall = words(3).length === 3;
   const given = words(isSmall ? Math.floor(room / 3) : room);
-  // What is left is some thousand bytes, whose length has three digits more than none.
+  // The remainder is some thousand bytes, whose length has three digits more than an empty pad's.
   const rest = target - sizeOf(framed(given, ''));
   const frame = framed(given, 'p'.repeat(rest - (rest > 10_002 ? 4 : 3)));
   expect(sizeOf(frame)).toBe(target);
   return frame;
 }
 
-/** An outcome of exactly as many bytes as the replies of a transaction may have when they are stored. */
+/** An outcome with exactly as many bytes as the stored replies of a transaction may have. */
 function largestPart(words: (bytes: number) => readonly string[]): Bytes {
   // About the bytes of an item as a region counts them.
   const item = 12;
@@ -98,7 +98,7 @@ function store(frame: WriteFrame, part: Bytes): WriteRecord {
 }
 
 describe.each(kinds)('a write of %s', (_kind, words) => {
-  it('is measured as it is stored', () => {
+  it('is measured by its stored bytes', () => {
     const { keys, operations, callback } = writeOfBytes(limit, words);
     const commands = operations.map(commandOf);
     const packed = packTexts(keys).byteLength + packCommands(commands, keys).byteLength;
@@ -106,7 +106,7 @@ describe.each(kinds)('a write of %s', (_kind, words) => {
     expect(storedRequestBytes({ keys, commands, callback })).toBe(packed + more);
   });
 
-  it('is stored at the bound, with the largest replies, below what a row takes', () => {
+  it('is stored at the bound, with the largest replies, within the size of a row', () => {
     const part = largestPart(words);
     const record = store(writeOfBytes(limit, words), part);
     expect(record).toMatchObject({ outcome: 'committed', part });
@@ -115,7 +115,7 @@ describe.each(kinds)('a write of %s', (_kind, words) => {
     expect(limit + packBytes(part).byteLength + rest).toBeLessThan(limits.rowBytes);
   });
 
-  it('is refused one byte past it, before any region hears of it', () => {
+  it('is refused one byte past the bound, before any round is sent', () => {
     const harness = CoreHarness.begun();
     const sent = harness.flights.length;
     const ticket = harness.arrive(writeOfBytes(limit + 1, words));

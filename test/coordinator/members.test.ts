@@ -37,7 +37,7 @@ describe('the stored members', () => {
     expect(stored).toMatchObject({ epoch: 0, regions: [], missed: [], blocked: [] });
   });
 
-  it('are those of epoch 0 where an older version left its state', () => {
+  it('are none, in epoch 0, after a version without members', () => {
     const memory = new MemoryStorage();
     memory.sql.exec(`
       CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -70,7 +70,7 @@ describe('the stored members', () => {
     expect(begun(memory).stored.regions).toEqual([alpha, beta]);
   });
 
-  it('are without a forgotten one, and without what it missed', () => {
+  it('do not include a forgotten region, nor its missed keys', () => {
     const memory = new MemoryStorage();
     const { storage } = begun(memory);
     const [voter = { state: 'voter', since: 1, leaving: null }] = memberships;
@@ -88,7 +88,7 @@ describe('the stored members', () => {
 });
 
 describe('the missed keys', () => {
-  it('have the highest sequence that was missed, whatever the order in which it was told', () => {
+  it('have the highest missed sequence, regardless of the order in which they were stored', () => {
     const memory = new MemoryStorage();
     const { storage } = begun(memory);
     storage.write([
@@ -118,7 +118,7 @@ describe('the missed keys', () => {
     ]);
   });
 
-  it('are those of each commit that a region is no voter of', () => {
+  it('come from each commit in which their region had no vote', () => {
     const memory = new MemoryStorage();
     const { storage } = begun(memory);
     commit(storage, 1, { key: 'a', missedBy: ['beta', 'gamma'] });
@@ -156,7 +156,7 @@ describe('the missed keys', () => {
 });
 
 describe('the blocked keys', () => {
-  it('stay until each is unblocked, with what was last said of them', () => {
+  it('stay until each is unblocked, with its latest detail', () => {
     const memory = new MemoryStorage();
     const { storage } = begun(memory);
     const blockedOf = (key: string, detail: string) => ({ key, detail });
@@ -178,7 +178,7 @@ describe('a change of members', () => {
     expect(begun(memory).stored).toMatchObject({ epoch: 4, sequence: 3 });
   });
 
-  it('does not take the sequence back where it is stored after a newer commit of the same step', () => {
+  it('does not take the sequence back if it is stored after a newer commit of the same step', () => {
     const memory = new MemoryStorage();
     const { storage } = begun(memory);
     commit(storage, 2);
@@ -199,7 +199,7 @@ describe('a change of members', () => {
     expect(begun(memory).stored).toMatchObject({ epoch: 101, missed: [] });
   });
 
-  it('is told to those who are owed it, once for each endpoint', () => {
+  it('is queued once per subscribed endpoint', () => {
     const memory = new MemoryStorage();
     const { storage } = begun(memory);
     const type = 'region.out';
@@ -208,9 +208,9 @@ describe('a change of members', () => {
       return { endpoint, id, type, change: changeAt(6, 1_000) } as const;
     });
     storage.write([{ kind: 'queue-region-events', events }]);
-    const owed = begun(memory).storage.hooks.outboxOf('ep_two', 10).events;
-    expect(owed).toEqual([{ endpoint: 'ep_two', id, type, at: 1_000, body: expect.any(String) }]);
-    expect(JSON.parse(owed[0]?.body ?? '')).toEqual({
+    const queued = begun(memory).storage.hooks.outboxOf('ep_two', 10).events;
+    expect(queued).toEqual([{ endpoint: 'ep_two', id, type, at: 1_000, body: expect.any(String) }]);
+    expect(JSON.parse(queued[0]?.body ?? '')).toEqual({
       type,
       timestamp: '1970-01-01T00:00:01.000Z',
       data: {
@@ -248,7 +248,7 @@ describe('the history of members', () => {
     expect(begun(memory).storage.members.history(null, 10)).toEqual([changeAt(1)]);
   });
 
-  it('keeps so many entries and no more, the newest', () => {
+  it('keeps a bounded number of entries, the newest', () => {
     const { storage } = begun(new MemoryStorage());
     const kept = limits.memberChangesKept;
     const changes = Array.from({ length: kept + 2 }, (_, index) => changeAt(index + 1));

@@ -9,7 +9,7 @@ import { decided } from '../edge/fakes.ts';
 import { requestOf } from './requests.ts';
 import { MemoryStorage } from './sqlite.ts';
 
-/** A registry over `memory`, as a coordinator has it in one life. */
+/** A registry over `memory`, as an instance of a coordinator has it. */
 function begun(memory = new MemoryStorage()) {
   const scripts = new ScriptStorage(memory);
   scripts.begin();

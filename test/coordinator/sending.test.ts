@@ -54,7 +54,7 @@ const round: SentRound = {
 const unasked = { kind: 'silent', reason: 'nobody asks for it here' } as const;
 
 /** A region whose answers come when the test says so, and the decisions that its coordinator has stored. */
-class World implements RecordedDecisions {
+class SendingHarness implements RecordedDecisions {
   readonly horizon: TransactionOrder = [1, 0];
   readonly decided: TransactionOrder[] = [];
   readonly rounded = Promise.withResolvers<RoundResult>();
@@ -79,16 +79,16 @@ class World implements RecordedDecisions {
 }
 
 describe('a snapshot', () => {
-  it('ends with what is stored of the locks that it met when its answer comes', async () => {
-    const world = new World();
-    const sent = world.send(snapshot);
-    world.decided.push([2, 7]);
+  it('ends with the stored decisions of the locks that it met, as of its answer', async () => {
+    const harness = new SendingHarness();
+    const sent = harness.send(snapshot);
+    harness.decided.push([2, 7]);
     const locks = [
       { key: 'a', holder: [2, 7] },
       { key: 'b', holder: [2, 8] },
     ] as const;
     const result: SnapshotResult = { kind: 'read', replies: [], locks };
-    world.snapped.resolve(result);
+    harness.snapped.resolve(result);
     await sent;
     const recorded = [{ transaction: [2, 7], keys: ['a'] }];
     const end = {
@@ -99,11 +99,11 @@ describe('a snapshot', () => {
       recorded,
       horizon: [1, 0],
     };
-    expect(world.events).toEqual([end]);
+    expect(harness.events).toEqual([end]);
   });
 
-  it('is taken in the turn in which storage was asked, so that nothing is decided in between', async () => {
-    const world = new World();
+  it('is handled in the turn that reads the storage, so that nothing is decided in between', async () => {
+    const harness = new SendingHarness();
     const turns: string[] = [];
     const decisions: RecordedDecisions = {
       horizon: [0, 0],
@@ -113,34 +113,34 @@ describe('a snapshot', () => {
         return [];
       },
     };
-    const sent = sendToRegion(snapshot, world.client, decisions, () => turns.push('taken'));
-    world.snapped.resolve({ kind: 'silent', reason: '' });
+    const sent = sendToRegion(snapshot, harness.client, decisions, () => turns.push('taken'));
+    harness.snapped.resolve({ kind: 'silent', reason: '' });
     await sent;
     await Promise.resolve();
     expect(turns).toEqual(['asked', 'taken', 'decided']);
   });
 
-  it('is silent where the region has no address, and not before its turn is over', async () => {
-    const world = new World();
-    const sent = world.send(snapshot, null);
-    expect(world.events).toEqual([]);
+  it('is silent if the region has no address, and not before its turn is over', async () => {
+    const harness = new SendingHarness();
+    const sent = harness.send(snapshot, null);
+    expect(harness.events).toEqual([]);
     await sent;
-    expect(world.events).toMatchObject([
+    expect(harness.events).toMatchObject([
       { kind: 'snapshot-completed', result: { kind: 'silent' } },
     ]);
   });
 });
 
 describe('a round', () => {
-  it('ends with the older locks that storage holds a commit of', async () => {
-    const world = new World();
-    world.decided.push([1, 3]);
-    const sent = world.send(round);
+  it('ends with the older locks that have a stored commit', async () => {
+    const harness = new SendingHarness();
+    harness.decided.push([1, 3]);
+    const sent = harness.send(round);
     const older = [
       { transaction: [1, 3], keys: ['a'] },
       { transaction: [1, 4], keys: ['b'] },
     ] as const;
-    world.rounded.resolve({
+    harness.rounded.resolve({
       kind: 'executed',
       reply: {
         decisions: [],
@@ -154,20 +154,20 @@ describe('a round', () => {
       },
     });
     await sent;
-    expect(world.events).toMatchObject([
+    expect(harness.events).toMatchObject([
       { kind: 'round-completed', region: 'beta', round: 5, recorded: [[1, 3]] },
     ]);
   });
 
-  it('is silent where the region has no address', async () => {
-    const world = new World();
-    await world.send(round, null);
-    expect(world.events).toMatchObject([{ kind: 'round-completed', result: { kind: 'silent' } }]);
+  it('is silent if the region has no address', async () => {
+    const harness = new SendingHarness();
+    await harness.send(round, null);
+    expect(harness.events).toMatchObject([{ kind: 'round-completed', result: { kind: 'silent' } }]);
   });
 });
 
 describe('a caller', () => {
-  it('gets the answer of its own ticket, whatever kind of answer others wait for', async () => {
+  it('gets the answer of its own ticket, while others wait for other kinds of answers', async () => {
     const callers = new PendingCalls();
     const tickets: number[] = [];
     const take = (ticket: number) => tickets.push(ticket);
@@ -186,7 +186,7 @@ describe('a caller', () => {
     expect(await read).toEqual({ kind: 'unavailable', faults: [] });
   });
 
-  it('is told where its question could not be asked', async () => {
+  it('gets an error if its call could not be made', async () => {
     const callers = new PendingCalls();
     const asked = callers.write.expect(() => {
       throw new Error('another instance has taken over');

@@ -17,7 +17,7 @@ const start = 1_790_000_000_000;
 const idOf = (number: number) => `0-0199a5c0-0000-7000-8000-${String(number).padStart(12, '0')}`;
 
 describe('the storage of release 0.1', () => {
-  it('begins a life with all that it held', () => {
+  it('starts an instance with all its data', () => {
     const memory = storageOf('0.1');
     const { storage, stored } = begun(memory);
     expect(stored).toMatchObject({
@@ -63,7 +63,7 @@ describe('the storage of release 0.1', () => {
     expect(storage.scripts.textOf('e0e1f9fabfc9d4800c877a703b823ac0578ff8db')).toBe('return 1');
   });
 
-  it('answers its idempotency keys, whoever sends them, for a day', () => {
+  it('answers its idempotency keys, for any sender, for a day', () => {
     const { storage } = begun(storageOf('0.1'));
     const key = keptKeyOf('client', 'order-3', null);
     const over = start + 4_000 + limits.keysKeptMsDefault;
@@ -74,7 +74,7 @@ describe('the storage of release 0.1', () => {
     expect(storage.recordedUnder(key, over + 1)).toBeNull();
   });
 
-  it('goes on: it is written to, pruned to nothing, and begins further lives in the form of this release', () => {
+  it('continues: it is written to, pruned to nothing, and starts further instances in the form of this release', () => {
     const memory = storageOf('0.1');
     const { storage } = begun(memory);
     commit(storage, 5);

@@ -46,12 +46,12 @@ function begun(memory: MemoryStorage) {
   return { storage, stored: storage.begin(1) };
 }
 
-/** Keeps nothing that need not be kept. */
+/** Keeps only the data that must be kept. */
 const drop = { keptMs: 0, keptWrites: 100 };
 const all = { limit: 100, prefixes: [], values: false, members: false };
 
-describe('dropping what is old', () => {
-  it('keeps a write that is not confirmed, and the feed after it without a gap', () => {
+describe('dropping old data', () => {
+  it('keeps an unconfirmed write, and the feed after it without a gap', () => {
     const memory = new MemoryStorage();
     const { storage } = begun(memory);
     for (const sequence of [1, 2, 3]) commit(storage, sequence, sequence);
@@ -65,7 +65,7 @@ describe('dropping what is old', () => {
     expect(stored.unconfirmed).toMatchObject([{ writes: [{ callback, keys: ['key:2'] }] }]);
   });
 
-  it('drops all that is confirmed, and says that an older place is gone', () => {
+  it('drops all confirmed writes, and reports an older cursor as expired', () => {
     const { storage } = begun(new MemoryStorage());
     for (const sequence of [1, 2]) {
       commit(storage, sequence, sequence);
@@ -78,7 +78,7 @@ describe('dropping what is old', () => {
     expect(storage.changes.page({ ...all, since: 3 }, 2)).toEqual({ kind: 'ahead', newest: 2 });
   });
 
-  it('keeps the target of callbacks for as long as they are owed, and no longer', () => {
+  it('keeps the target of callbacks while their events are in the outbox, and no longer', () => {
     const { storage } = begun(new MemoryStorage());
     commit(storage, 1, 1);
     storage.prune(10, drop);
@@ -91,7 +91,7 @@ describe('dropping what is old', () => {
 });
 
 describe('a page of the log', () => {
-  it('goes past what a filter does not want, to where the next page begins', () => {
+  it('skips filtered changes, up to the position at which the next page begins', () => {
     const { storage } = begun(new MemoryStorage());
     const count = limits.changesPerPage + 2;
     for (let sequence = 1; sequence <= count; sequence += 1) commit(storage, sequence, sequence);
@@ -104,7 +104,7 @@ describe('a page of the log', () => {
 });
 
 describe('a recovery', () => {
-  it('goes through the writes since a moment in steps, each once, and says which are confirmed', () => {
+  it('goes through the writes since a given time in steps, each once, and says which are confirmed', () => {
     const { storage } = begun(new MemoryStorage());
     const count = 2 * limits.writesPerRecoveryStep + 1;
     for (let sequence = 1; sequence <= count; sequence += 1) commit(storage, sequence, sequence);

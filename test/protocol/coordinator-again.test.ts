@@ -50,7 +50,7 @@ describe('a write that is sent again under its own id', () => {
     expect(harness.core.status()).toMatchObject({ undecided: 0, queued: 0 });
   });
 
-  it('is reported as aborted to a reader after its notAfter', () => {
+  it('sends its callback an aborted event after its notAfter', () => {
     const harness = CoreHarness.begun();
     const frame = frameOf(['a'], { callback, notAfter: start });
     harness.arrive(frame, { again: true });
@@ -60,7 +60,7 @@ describe('a write that is sent again under its own id', () => {
     expect(events.map(({ type }) => type)).toEqual(['write.aborted']);
   });
 
-  it('is not tried again once a reader has heard that it is aborted', () => {
+  it('is not tried again once its callback has heard that it is aborted', () => {
     const harness = CoreHarness.begun();
     const frame = frameOf(['a'], { callback });
     const ticket = harness.arrive(frame, { again: true, abandoned: 'it was too late' });

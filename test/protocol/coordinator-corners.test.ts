@@ -1,16 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { CoreHarness, frameOf, type HarnessOptions, timing } from './core-harness.ts';
+import { CoreHarness, frameOf, timing } from './core-harness.ts';
 import { itemOf, readingOf, yes } from './replies.ts';
 import { outOf, voterOf } from './stored.ts';
 
 const others = ['near', 'middle'];
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
-function calm(options: HarnessOptions = {}): CoreHarness {
-  const harness = CoreHarness.begun(options);
-  harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
-  return harness;
-}
 const without = (missed: readonly (readonly [string, number])[] = []) => {
   const regions = [voterOf('near'), voterOf('middle'), outOf('far')];
   const harness = new CoreHarness({
@@ -24,7 +19,7 @@ const without = (missed: readonly (readonly [string, number])[] = []) => {
 
 describe('a change of members that meets another one, a crash, or work under way', () => {
   it('prepares the waiting writes in the step that evicts a silent voter', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.arrive(frameOf(['a'], lasting));
     const lost = harness.flight('far');
     harness.run(timing.outAfterMs, others, [lost]);
@@ -47,7 +42,7 @@ describe('a change of members that meets another one, a crash, or work under way
     expect(harness.answerTo(ticket)).toBeDefined();
   });
   it('forgets a lost voter that is removed once it is evicted', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease('far');
     harness.run(0);
     harness.arrive(frameOf(['a'], lasting));
@@ -57,14 +52,14 @@ describe('a change of members that meets another one, a crash, or work under way
     expect(harness.core.status().regions.map(({ region }) => region)).toEqual(others);
   });
   it('keeps a voter evicted by an operator out, even if it needs a repair or has lost writes', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.order({ kind: 'repair', source: 'near', keys: [{ key: 'a', regions: ['far'] }] });
     expect(harness.order({ kind: 'put-out', region: 'far', reason: 'x' }).kind).toBe('taken');
     harness.run(20_000);
     expect(harness.statusOf('far').state).toBe('out');
   });
   it('decides nothing while a lease may last elsewhere after a force-recovery', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease(...harness.regions);
     harness.run(0);
     expect(harness.statusOf('far').leaseMs).toBe(limits.leaseTtlMs + limits.leaseDriftMs);
@@ -79,7 +74,7 @@ describe('a change of members that meets another one, a crash, or work under way
     ).not.toContain('decided');
   });
   it('ends the block by a repair, though a write arrives before the regions have left', () => {
-    const harness = calm({ regions: ['near', 'far'] });
+    const harness = CoreHarness.calm({ regions: ['near', 'far'] });
     harness.requestLease('far');
     harness.run(0);
     const diverge = () => {
@@ -99,7 +94,7 @@ describe('a change of members that meets another one, a crash, or work under way
     expect(harness.core.status().blockedKeys).toBe(0);
   });
   it('keeps the instance busy while a lost voter has not left', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.arrive(frameOf(['a'], { notAfter: harness.now + 200 }));
     const rig2 = harness;
     rig2.end(harness.flight('far'), { kind: 'refused', refusal: { kind: 'lost' } });
@@ -110,7 +105,7 @@ describe('a change of members that meets another one, a crash, or work under way
     expect(again.core.busy).toBe(true);
   });
   it('remembers a force-recovered region after a crash', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.order({ kind: 'believe', region: 'near' });
     const again = harness.restarted();
     again.tick();

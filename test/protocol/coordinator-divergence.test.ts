@@ -1,17 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import { CoreHarness, frameOf, type HarnessOptions } from './core-harness.ts';
+import { CoreHarness, frameOf } from './core-harness.ts';
 import { yes } from './replies.ts';
 
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
-
-/** A harness that has begun in which no lease is left that an earlier life could have granted. */
-function calm(options: HarnessOptions = {}): CoreHarness {
-  const harness = CoreHarness.begun(options);
-  harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
-  return harness;
-}
 
 /** Every prepare on its way is executed: in each region with the result that `results` names for it. */
 function vote(harness: CoreHarness, results: Readonly<Record<RegionId, number>>): void {
@@ -30,7 +23,7 @@ function vote(harness: CoreHarness, results: Readonly<Record<RegionId, number>>)
 describe('a divergence with a majority', () => {
   /** A harness in which `far` has just said something else than the others about a write to `a`. */
   function diverged() {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease('far');
     harness.run(0);
     const ticket = harness.arrive(frameOf(['a'], lasting));
@@ -76,7 +69,7 @@ describe('a divergence with a majority', () => {
   });
 
   it('aborts the other undecided transactions, as votes outside the majority no longer count', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.arrive(frameOf(['a'], lasting));
     const [other] = [harness.arrive(frameOf(['b'], lasting))];
     const first = harness.flights.filter(({ round }) => round.prepares[0]?.keys[0] === 'a');
@@ -96,7 +89,7 @@ describe('a divergence with a majority', () => {
 describe('a divergence without a majority', () => {
   /** A harness of two regions that have just said different things about a write to `a`. */
   function torn() {
-    const harness = calm({ regions: ['near', 'far'] });
+    const harness = CoreHarness.calm({ regions: ['near', 'far'] });
     const ticket = harness.arrive(frameOf(['a'], lasting));
     vote(harness, { near: 1, far: 2 });
     return { harness, ticket };
@@ -139,7 +132,7 @@ describe('a divergence without a majority', () => {
   });
 
   it('gives up the writes that wait for the key', () => {
-    const harness = calm({ regions: ['near', 'far'] });
+    const harness = CoreHarness.calm({ regions: ['near', 'far'] });
     harness.arrive(frameOf(['a'], lasting));
     const waiting = harness.arrive(frameOf(['a', 'c'], lasting));
     vote(harness, { near: 1, far: 2 });

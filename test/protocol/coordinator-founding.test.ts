@@ -1,19 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { SentRound } from '../../shared/protocol/io/events.ts';
-import { CoreHarness, frameOf, type HarnessOptions, start } from './core-harness.ts';
+import { CoreHarness, frameOf, start } from './core-harness.ts';
 import { outOf, voterOf } from './stored.ts';
 
 const others = ['near', 'middle'];
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 const leaseMs = limits.leaseTtlMs + limits.leaseDriftMs;
-
-/** A harness that has begun in which no lease is left that an earlier life could have granted. */
-function calm(options: HarnessOptions = {}): CoreHarness {
-  const harness = CoreHarness.begun(options);
-  harness.run(leaseMs);
-  return harness;
-}
 
 /** The next round to `region`; all others answer meanwhile. */
 function nextTo(harness: CoreHarness, region: string): SentRound {
@@ -103,7 +96,7 @@ describe('a region that is new in the configuration', () => {
 
 describe('a region that is no longer in the configuration', () => {
   it('is evicted and forgotten when its lease is over, as the next instance begins', () => {
-    const harness = calm().restarted({ regions: others });
+    const harness = CoreHarness.calm().restarted({ regions: others });
     harness.tick();
     expect(harness.statusOf('far')).toMatchObject({ state: 'voter', cause: 'removed' });
     harness.run(leaseMs - 10, others);
@@ -136,7 +129,7 @@ describe('a region that is no longer in the configuration', () => {
 describe('a shard whose voters have all lost writes', () => {
   /** A harness of two regions, both of which report that they have lost acknowledged writes. */
   function lost() {
-    const harness = calm({ regions: ['near', 'far'] });
+    const harness = CoreHarness.calm({ regions: ['near', 'far'] });
     const ticket = harness.arrive(frameOf(['a'], lasting));
     for (const send of harness.flights) {
       harness.end(send, { kind: 'refused', refusal: { kind: 'lost' } });
@@ -174,7 +167,7 @@ describe('a shard whose voters have all lost writes', () => {
   });
 
   it('gives up the writes under way on a force-recovery, since no region votes for a moment', () => {
-    const harness = calm({ regions: ['near', 'far'] });
+    const harness = CoreHarness.calm({ regions: ['near', 'far'] });
     const ticket = harness.arrive(frameOf(['a'], lasting));
     harness.order({ kind: 'believe', region: 'far' });
     const refusal = { kind: 'unavailable', code: 'too-few-voters' };

@@ -4,7 +4,7 @@ import { isGrowing } from '../../shared/contracts/growing.ts';
 import type { RoundReply } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import type { SentRound } from '../../shared/protocol/io/events.ts';
-import { CoreHarness, frameOf, type HarnessOptions, timing } from './core-harness.ts';
+import { CoreHarness, frameOf, timing } from './core-harness.ts';
 
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 const denied = {
@@ -13,13 +13,6 @@ const denied = {
   reason: 'OOM out of memory',
   part: 0,
 } as const;
-
-/** A harness that has begun in which no lease is left that an earlier life could have granted. */
-function calm(options: HarnessOptions = {}): CoreHarness {
-  const harness = CoreHarness.begun(options);
-  harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
-  return harness;
-}
 
 /** Takes no memory. */
 function deleting(key: string): Operation {
@@ -60,7 +53,7 @@ function runFull(
 // R31: a server's refusals are no usable answer, so one that goes on refusing must not stop all writes.
 describe('a voter whose server is out of memory', () => {
   it('is evicted after outAfterMs, with its reason, and the others decide the write', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     runFull(harness, timing.outAfterMs - 100, ['far']);
     expect(harness.statusOf('far')).toMatchObject({
@@ -84,7 +77,7 @@ describe('a voter whose server is out of memory', () => {
   });
 
   it('executes commands that take no memory, which do not count as the end of its refusals', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.arrive(frameOf(['a'], lasting));
     for (let waited = 0; waited <= timing.outAfterMs + limits.retryBackoffMaxMs; waited += 200) {
       const ticket = harness.arrive(frameOf(['b'], { operations: [deleting('b')] }));
@@ -95,7 +88,7 @@ describe('a voter whose server is out of memory', () => {
   });
 
   it('stays if it accepts a write again before that', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     runFull(harness, timing.outAfterMs - 100, ['far']);
     runFull(harness, limits.retryBackoffMaxMs, []);
@@ -106,7 +99,7 @@ describe('a voter whose server is out of memory', () => {
   });
 
   it('stays if its refusals are far apart', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     for (let time = 0; time < 3; time++) {
       harness.arrive(frameOf(['a'], { notAfter: harness.now + 20 }));
       runFull(harness, 50, ['far']);
@@ -116,7 +109,7 @@ describe('a voter whose server is out of memory', () => {
   });
 
   it('returns by itself once it has memory, and is not copied before that', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.arrive(frameOf(['a'], lasting));
     runFull(harness, timing.outAfterMs + limits.retryBackoffMaxMs, ['far']);
     runFull(harness, limits.fullCopyPauseMs / 2, ['far']);
@@ -127,7 +120,7 @@ describe('a voter whose server is out of memory', () => {
   });
 
   it('does not vote again while it is full, though it has missed nothing', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.arrive(frameOf(['a'], { notAfter: harness.now + timing.outAfterMs + 100 }));
     harness.order({ kind: 'put-out', region: 'far', reason: 'for a test' });
     runFull(harness, 200, ['far']);
@@ -140,7 +133,7 @@ describe('a voter whose server is out of memory', () => {
   });
 
   it('stays if too few voters would remain, and the write is refused by name', () => {
-    const harness = calm({ minVoters: 3 });
+    const harness = CoreHarness.calm({ minVoters: 3 });
     const ticket = harness.arrive(frameOf(['a'], lasting));
     runFull(harness, 200, ['far']);
     expect(harness.answerTo(ticket)).toMatchObject({
@@ -153,7 +146,7 @@ describe('a voter whose server is out of memory', () => {
   });
 
   it('stays while the others are silent', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.arrive(frameOf(['a'], lasting));
     runFull(harness, timing.outAfterMs / 2, ['far'], ['near', 'middle']);
     expect(harness.statusOf('far').state).toBe('voter');
@@ -162,7 +155,7 @@ describe('a voter whose server is out of memory', () => {
 
 describe('every voter out of memory', () => {
   it('refuses commands that take memory at once, naming each voter, and evicts none', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     runFull(harness, 100, harness.regions);
     const told = harness.answerTo(ticket);
@@ -177,7 +170,7 @@ describe('every voter out of memory', () => {
   });
 
   it('keeps the voters that have memory again a moment later than the first', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     for (let waited = 0; waited < 2 * timing.outAfterMs; waited += 500) {
       harness.arrive(frameOf(['a'], lasting));
       runFull(harness, 500, harness.regions);
@@ -191,7 +184,7 @@ describe('every voter out of memory', () => {
   });
 
   it('carries out commands that take no memory, also beside commands that do', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     const tickets = harness.arriveTogether([
       frameOf(['a'], lasting),
       frameOf(['a'], { ...lasting, operations: [deleting('a')] }),
@@ -207,7 +200,7 @@ describe('a voter whose server refuses to write', () => {
   const readOnly = { kind: 'silent', reason: 'READONLY', code: 'READONLY' } as const;
 
   it('is evicted though it answers the probes in between', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     for (let waited = 0; waited <= timing.outAfterMs + 2 * limits.probeBackoffMaxMs; waited += 10) {
       for (const send of harness.flights) {
@@ -222,7 +215,7 @@ describe('a voter whose server refuses to write', () => {
   });
 
   it('is named as refusing if it answers nothing else', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.arrive(frameOf(['a'], lasting));
     for (let waited = 0; waited <= timing.outAfterMs; waited += 10) {
       for (const send of harness.flights) {

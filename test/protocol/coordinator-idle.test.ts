@@ -113,7 +113,7 @@ describe('an idle coordinator', () => {
 describe('a region that is out of an idle coordinator', () => {
   const others = ['near', 'middle'];
 
-  /** A new life that finds `far` out since so long. */
+  /** A new instance that finds `far` out since `outForMs`. */
   function awaiting(outForMs: number): CoreHarness {
     const regions = [voterOf('near'), voterOf('middle'), outOf('far')];
     const now = 1_000_000 + outForMs;

@@ -59,7 +59,7 @@ function modelOf(region: RegionId): RegionModel {
   return model;
 }
 
-/** A life whose first rounds have been answered. */
+/** An instance whose first rounds have been answered. */
 function beginning(life: CoreHarness): CoreHarness {
   harness = life;
   harness.tick();

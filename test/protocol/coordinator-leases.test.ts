@@ -1,19 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { SentRound } from '../../shared/protocol/io/events.ts';
-import { CoreHarness, frameOf, type HarnessOptions } from './core-harness.ts';
+import { CoreHarness, frameOf } from './core-harness.ts';
 import { clockAheadMs } from './replies.ts';
 
 const others = ['near', 'middle'];
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 const leaseMs = limits.leaseTtlMs + limits.leaseDriftMs;
-
-/** A harness that has begun in which no lease is left that an earlier life could have granted. */
-function calm(options: HarnessOptions = {}): CoreHarness {
-  const harness = CoreHarness.begun(options);
-  harness.run(leaseMs);
-  return harness;
-}
 
 /** The rounds that grant a lease, of those that `harness` has sent. */
 function renewals(harness: CoreHarness): readonly SentRound[] {
@@ -28,7 +21,7 @@ function leasesOrdered(harness: CoreHarness): readonly SentRound[] {
 // R30: clocks need not agree, and a stale instance must not renew.
 describe('a lease', () => {
   it('is not requested while no client reads', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.arrive(frameOf(['a'], lasting));
     harness.settle();
     harness.run(60_000);
@@ -37,7 +30,7 @@ describe('a lease', () => {
   });
 
   it('is requested at once if a client reads, and granted with the next round on that clock reading', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease('far');
     expect(harness.flight('far').round.lease).toEqual({ reading: null, ttlMs: limits.leaseTtlMs });
     harness.advance(80);
@@ -49,7 +42,7 @@ describe('a lease', () => {
   });
 
   it('ends a fixed time after the clock reading came, however late the renewal was answered', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease('far');
     harness.execute(harness.flight('far'));
     const late = harness.flight('far');
@@ -59,7 +52,7 @@ describe('a lease', () => {
   });
 
   it('is stored in each step that renews it', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease(...harness.regions);
     harness.run(limits.leaseReadersMinMs);
     const steps = harness.steps.filter(({ sends }) =>
@@ -70,13 +63,13 @@ describe('a lease', () => {
   });
 
   it('needs no storage write for a clock reading alone', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease('far');
     expect(harness.last.persist).toEqual([]);
   });
 
   it('rides with rounds that are sent anyway, and then needs none of its own', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease('far');
     harness.run(0);
     for (let write = 0; write < 20; write++) {
@@ -92,7 +85,7 @@ describe('a lease', () => {
   });
 
   it('has no gap while clients read', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease('far');
     harness.run(0);
     for (let waited = 0; waited < 30_000; waited += 50) {
@@ -103,7 +96,7 @@ describe('a lease', () => {
   });
 
   it('ceases after a time without reads, and then nothing is sent', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease('far');
     harness.run(limits.leaseReadersMinMs + leaseMs);
     const before = harness.rounds.length;
@@ -115,7 +108,7 @@ describe('a lease', () => {
   });
 
   it('is not renewed for a voter that is to leave, nor for one that does not answer', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease(...harness.regions);
     harness.run(100);
     harness.order({ kind: 'put-out', region: 'far', reason: 'for repairs' });
@@ -128,7 +121,7 @@ describe('a lease', () => {
   });
 
   it('is not granted with a probe', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease(...harness.regions);
     harness.arrive(frameOf(['a'], lasting));
     harness.run(1_000, others);
@@ -137,7 +130,7 @@ describe('a lease', () => {
   });
 
   it('is dropped with the vote: a region that returns starts with a clock reading', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease('far');
     harness.run(100);
     harness.order({ kind: 'put-out', region: 'far', reason: 'for repairs' });

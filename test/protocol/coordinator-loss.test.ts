@@ -4,7 +4,7 @@ import type { StoredRegion } from '../../shared/protocol/io/events.ts';
 import { CoreHarness, frameOf, start } from './core-harness.ts';
 import { voterOf } from './stored.ts';
 
-/** The end of a lease that an earlier life granted, for a harness that has begun: its regions answered first then. */
+/** The end of a lease of an earlier instance, for a harness that has begun: its regions first answered then. */
 const leasesOverAt = start + 10 + limits.leaseTtlMs + limits.leaseDriftMs;
 
 /** A harness that has committed `a`, with the commit on its way, and in which `b` is undecided. */

@@ -1,20 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { CoreHarness, frameOf, type HarnessOptions, timing } from './core-harness.ts';
+import { CoreHarness, frameOf, timing } from './core-harness.ts';
 
 const others = ['near', 'middle'];
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 
-/** A harness that has begun in which no lease is left that an earlier life could have granted. */
-function calm(options: HarnessOptions = {}): CoreHarness {
-  const harness = CoreHarness.begun(options);
-  harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
-  return harness;
-}
-
-/** A calm harness with a write under way, to which `far` has just failed to vote. */
+/** A harness without older leases and with a write under way, to which `far` has just failed to vote. */
 function silent() {
-  const harness = calm();
+  const harness = CoreHarness.calm();
   const ticket = harness.arrive(frameOf(['a'], lasting));
   harness.executeAll(others);
   harness.silence(harness.flight('far'));
@@ -50,7 +43,7 @@ describe('a voter that is silent', () => {
   });
 
   it('counts as silent from the time at which its first unanswered round left', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.arrive(frameOf(['a'], lasting));
     const lost = harness.flight('far');
     harness.run(timing.outAfterMs - 1, others, [lost]);
@@ -69,7 +62,7 @@ describe('a voter that is silent', () => {
   });
 
   it('leaves together with another one in one epoch, if both have been silent for outAfterMs', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     harness.run(timing.outAfterMs + limits.probeBackoffMaxMs, ['near']);
     expect(harness.changes.map(({ region, event, epoch }) => [region, event, epoch])).toEqual([
@@ -80,7 +73,7 @@ describe('a voter that is silent', () => {
   });
 
   it('stays if no region answers: a coordinator without a network evicts no region', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.arrive(frameOf(['a'], lasting));
     harness.run(20 * timing.outAfterMs, []);
     expect(harness.core.status().regions.map(({ state }) => state)).toEqual([
@@ -92,7 +85,7 @@ describe('a voter that is silent', () => {
   });
 
   it('stays if it is the last one, and the write is decided once it answers', () => {
-    const harness = calm({ regions: ['only'] });
+    const harness = CoreHarness.calm({ regions: ['only'] });
     const ticket = harness.arrive(frameOf(['a'], lasting));
     harness.run(20 * timing.outAfterMs, []);
     harness.run(2 * limits.probeBackoffMaxMs);
@@ -101,7 +94,7 @@ describe('a voter that is silent', () => {
   });
 
   it('that holds the state of another coordinator for as long is evicted as foreign, and returns only manually', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.arrive(frameOf(['a'], lasting));
     for (let waited = 0; waited <= timing.outAfterMs; waited += 100) {
       for (const send of harness.flightsTo('far')) {
@@ -117,7 +110,7 @@ describe('a voter that is silent', () => {
 // R32: a reader there must not miss a write, and the one that stays must be whole.
 describe('a voter that is to leave', () => {
   it('stays until its lease is over, though it was silent for longer', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease('far');
     harness.run(0);
     const { leaseMs } = harness.statusOf('far');
@@ -142,7 +135,7 @@ describe('a voter that is to leave', () => {
   });
 
   it('stays until every other voter has executed a round that left after the suspicion', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.arrive(frameOf(['a'], lasting));
     harness.advance(5);
     expect(harness.order(putOutFar).kind).toBe('taken');
@@ -156,7 +149,7 @@ describe('a voter that is to leave', () => {
   });
 
   it('stays until these rounds have left after the end of its lease, too', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease('far');
     harness.run(0);
     const { leaseMs } = harness.statusOf('far');
@@ -172,7 +165,7 @@ describe('a voter that is to leave', () => {
   });
 
   it('stays if the only other voter turns out to have lost writes, which then leaves in its place', () => {
-    const harness = calm({ regions: ['near', 'far'] });
+    const harness = CoreHarness.calm({ regions: ['near', 'far'] });
     harness.arrive(frameOf(['a'], lasting));
     harness.execute(harness.flight('near'));
     harness.run(timing.outAfterMs, [], harness.flights);
@@ -185,7 +178,7 @@ describe('a voter that is to leave', () => {
   });
 
   it('by an admin command stays while another must leave, and leaves when that one has returned', () => {
-    const harness = calm({ regions: ['near', 'far'] });
+    const harness = CoreHarness.calm({ regions: ['near', 'far'] });
     harness.order(putOutFar);
     harness.end(harness.flight('near'), { kind: 'refused', refusal: { kind: 'lost' } });
     harness.run(100, ['far']);
@@ -203,7 +196,7 @@ describe('a voter that is to leave', () => {
   });
 
   it('has the undecided transactions aborted when it leaves, and the others retry them', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.order(putOutFar);
     const checks = harness.flights;
     const ticket = harness.arrive(frameOf(['a'], lasting));
@@ -221,7 +214,7 @@ describe('a voter that is to leave', () => {
   });
 
   it('is released only by answers of this epoch: a vote fenced by an older one ends nothing', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     const late = harness.flight('near');
     harness.advance(1);
@@ -236,7 +229,7 @@ describe('a voter that is to leave', () => {
   });
 
   it('still ends an instance whose current epoch is fenced', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.order(putOutFar);
     harness.settle();
     harness.arrive(frameOf(['a'], lasting));
@@ -261,7 +254,7 @@ describe('the storage write that evicts a voter', () => {
         createdAt: 1,
       },
     ];
-    const harness = calm({ stored: { subscriptions, sequence: 41, epoch: 6 } });
+    const harness = CoreHarness.calm({ stored: { subscriptions, sequence: 41, epoch: 6 } });
     harness.order(putOutFar);
     for (const send of harness.flights) harness.execute(send);
     const step = harness.steps.find(({ persist }) =>
@@ -289,7 +282,7 @@ describe('the storage write that evicts a voter', () => {
   });
 
   it('leaves gaps in the sequences of writes, and none in those of all changes', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     const first = harness.arrive(frameOf(['a'], lasting));
     harness.settle();
     harness.order(putOutFar);

@@ -6,13 +6,6 @@ import { outOf, voterOf } from './stored.ts';
 const others = ['near', 'middle'];
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 
-/** A harness that has begun in which no lease is left that an earlier life could have granted. */
-function calm(options: HarnessOptions = {}): CoreHarness {
-  const harness = CoreHarness.begun(options);
-  harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
-  return harness;
-}
-
 const putOutFar = { kind: 'put-out', region: 'far', reason: 'for repairs' } as const;
 const returnFar = { kind: 'return', region: 'far', whole: false, force: false } as const;
 
@@ -41,7 +34,7 @@ function probed(given: Parameters<typeof outOf>[1] = {}): CoreHarness {
 
 describe('an admin command', () => {
   it('is stored in the step that answers it', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.order(putOutFar);
     const membership = expect.objectContaining({
       leaving: { cause: 'ordered', detail: 'for repairs', whole: false, manualReturn: true },
@@ -53,7 +46,7 @@ describe('an admin command', () => {
   });
 
   it('that is refused is answered with a proof of ownership all the same', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     expect(harness.order({ ...putOutFar, region: 'nowhere' }).kind).toBe('unknown-region');
     expect(harness.last.persist).toEqual([{ kind: 'prove' }]);
   });
@@ -65,7 +58,7 @@ describe('an admin command', () => {
     { kind: 'believe', region: 'nowhere' },
     { kind: 'repair', source: 'nowhere', keys: [] },
   ] as const)('about an unknown region names the regions of the shard: $kind', (order) => {
-    const answer = calm().order(order);
+    const answer = CoreHarness.calm().order(order);
     expect(answer).toMatchObject({
       kind: 'unknown-region',
       detail: expect.stringContaining('far'),
@@ -75,7 +68,7 @@ describe('an admin command', () => {
 
 describe('the admin command to evict', () => {
   it('evicts a region that answers, which stays out though it could be copied', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.order(putOutFar);
     harness.run(10 * limits.outProbeBackoffMaxMs);
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'ordered', held: true });
@@ -84,7 +77,7 @@ describe('the admin command to evict', () => {
   });
 
   it('is refused for the last voter that is to stay', () => {
-    const harness = calm({ regions: ['near', 'far'] });
+    const harness = CoreHarness.calm({ regions: ['near', 'far'] });
     expect(harness.order(putOutFar).kind).toBe('taken');
     const answer = harness.order({ ...putOutFar, region: 'near' });
     expect(answer).toMatchObject({ kind: 'refused', detail: expect.stringContaining('last') });
@@ -111,7 +104,7 @@ describe('the admin command to evict', () => {
 
 describe('the admin command to return', () => {
   it('copies the missed keys, and restores the vote', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.order(putOutFar);
     harness.run(100);
     harness.arrive(frameOf(['a'], lasting));
@@ -129,7 +122,7 @@ describe('the admin command to return', () => {
   });
 
   it('copies everything on request', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.order(putOutFar);
     harness.run(100);
     harness.order({ ...returnFar, whole: true });
@@ -142,7 +135,7 @@ describe('the admin command to return', () => {
     ['voter', 'votes'],
     ['copying', 'copied'],
   ] as const)('is refused for a region that is a %s', (state, why) => {
-    const harness = state === 'voter' ? calm() : probed();
+    const harness = state === 'voter' ? CoreHarness.calm() : probed();
     if (state === 'copying') harness.execute(harness.flight('far'));
     expect(harness.order(returnFar)).toMatchObject({
       kind: 'refused',
@@ -170,7 +163,7 @@ describe('the admin command to return', () => {
 describe('the admin command to return for a region that has not left yet', () => {
   /** A harness in which `far` has a lease, so that it takes a while until it is out. */
   function leased(): CoreHarness {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease('far');
     harness.run(limits.leaseRenewMs + 100);
     return harness;
@@ -213,7 +206,7 @@ describe('the admin command to return for a region that has not left yet', () =>
 
 describe('the admin command to add', () => {
   it('has everything copied to the new region under a generation of its own, and then lets it vote', () => {
-    const harness = calm({ regions: others });
+    const harness = CoreHarness.calm({ regions: others });
     expect(harness.order({ kind: 'add', region: 'new' }).kind).toBe('taken');
     expect(harness.tables.regions.get('new')).toMatchObject({ generation: 0, begun: false });
     harness.run(limits.copyPauseMs, [...others, 'new']);
@@ -228,13 +221,13 @@ describe('the admin command to add', () => {
   });
 
   it('is refused for a region that exists already', () => {
-    expect(calm().order({ kind: 'add', region: 'far' }).kind).toBe('refused');
+    expect(CoreHarness.calm().order({ kind: 'add', region: 'far' }).kind).toBe('refused');
   });
 });
 
 describe('the admin command to remove', () => {
   it('forgets a voter as soon as its lease is over', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease('far');
     harness.run(0);
     expect(harness.order({ kind: 'remove', region: 'far' }).kind).toBe('taken');
@@ -259,7 +252,7 @@ describe('the admin command to remove', () => {
   });
 
   it('forgets a region that this instance has evicted at once: it has no lease', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.order(putOutFar);
     harness.run(100, others);
     expect(harness.statusOf('far').state).toBe('out');
@@ -268,7 +261,7 @@ describe('the admin command to remove', () => {
   });
 
   it('leaves no region to serve strong reads beside the region that is force-recovered', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.requestLease('near');
     harness.run(2 * limits.leaseRenewMs);
     const until = harness.now + harness.statusOf('near').leaseMs;
@@ -282,7 +275,7 @@ describe('the admin command to remove', () => {
   });
 
   it('leaves no region to serve strong reads after the death of the coordinator either', () => {
-    const before = calm({ regions: ['near', 'far'] });
+    const before = CoreHarness.calm({ regions: ['near', 'far'] });
     before.requestLease('near');
     before.run(2 * limits.leaseRenewMs);
     before.order({ kind: 'believe', region: 'far' });
@@ -295,7 +288,7 @@ describe('the admin command to remove', () => {
   });
 
   it('and then to add has no effect on a probe that hangs, which keeps its connection until it ends', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.order(putOutFar);
     harness.run(100, others);
     while (harness.flightsTo('far').length === 0) harness.run(10, others);
@@ -325,12 +318,12 @@ describe('the admin command to remove', () => {
   });
 
   it('is refused for the last voter', () => {
-    const harness = calm({ regions: ['only'] });
+    const harness = CoreHarness.calm({ regions: ['only'] });
     expect(harness.order({ kind: 'remove', region: 'only' }).kind).toBe('refused');
   });
 
   it('ignores later answers of the region to rounds that were on their way', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     const late = harness.flight('far');
     harness.advance(1);
@@ -346,7 +339,7 @@ describe('the admin command to repair', () => {
   const keys = [{ key: 'a', regions: ['far'] }];
 
   it('is refused if the source does not vote, or is to leave itself', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     harness.order(putOutFar);
     const order = {
       kind: 'repair',
@@ -359,11 +352,11 @@ describe('the admin command to repair', () => {
   });
 
   it('is refused if a region would be repaired from itself', () => {
-    expect(calm().order({ kind: 'repair', source: 'far', keys }).kind).toBe('refused');
+    expect(CoreHarness.calm().order({ kind: 'repair', source: 'far', keys }).kind).toBe('refused');
   });
 
   it('copies these keys to the regions named with them, one region after the other', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     const both = [{ key: 'a', regions: ['far', 'middle'] }];
     expect(harness.order({ kind: 'repair', source: 'near', keys: both }).kind).toBe('taken');
     harness.run(2 * limits.copyPauseMs);
@@ -382,7 +375,7 @@ describe('the admin command to repair', () => {
 
 describe('the admin command to settle', () => {
   it('aborts a transaction that is undecided, and its write is retried', () => {
-    const harness = calm();
+    const harness = CoreHarness.calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     expect(harness.order({ kind: 'settle', transaction: [3, 1] }).kind).toBe('taken');
     expect(harness.ask([[3, 1]])).toEqual([{ kind: 'aborted', transaction: [3, 1] }]);
@@ -391,7 +384,7 @@ describe('the admin command to settle', () => {
   });
 
   it('asks every voter for its older locks if nothing is undecided, and settles them', () => {
-    const harness = calm({ regions: ['only'] });
+    const harness = CoreHarness.calm({ regions: ['only'] });
     harness.order({ kind: 'settle', transaction: [2, 7] });
     expect(harness.flight('only').round.askOlder).toBe(true);
     harness.execute(harness.flight('only'), { older: [{ transaction: [2, 7], keys: ['a'] }] });

@@ -4,7 +4,7 @@ import type { UnconfirmedDecision } from '../../shared/protocol/io/events.ts';
 import { CoreHarness, frameOf } from './core-harness.ts';
 import { voterOf } from './stored.ts';
 
-/** Commits of an earlier life that no region is known to have acknowledged. */
+/** Commits of an earlier instance without a known acknowledgement. */
 function unconfirmed(count: number): readonly UnconfirmedDecision[] {
   return Array.from({ length: count }, (_, at) => ({
     transaction: [2, at + 1],

@@ -151,6 +151,13 @@ export class CoreHarness {
     return harness;
   }
 
+  /** A harness that has begun, and in which no lease of an earlier instance can last any more. */
+  static calm(options: HarnessOptions = {}): CoreHarness {
+    const harness = CoreHarness.begun(options);
+    harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
+    return harness;
+  }
+
   /** A new instance on the stored state, at the same moment. All messages on their way are lost. */
   restarted(options: HarnessOptions = {}): CoreHarness {
     this.tables.incarnation += 1;
