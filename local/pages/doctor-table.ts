@@ -1,4 +1,5 @@
 /** Draws the result of the doctor as a table for a terminal. */
+import { counted } from '../../shared/counted.ts';
 import type { Colour, Paint } from '../playground/timeline.ts';
 import { printable } from './printable.ts';
 
@@ -83,13 +84,13 @@ function drawSum(checks: readonly CheckResponse[], paint: Paint): string {
   const counts = [
     [count('problem'), 'problem', 'problems'],
     [count('warning'), 'warning', 'warnings'],
-    [count('unknown'), 'thing to look at by hand', 'things to look at by hand'],
+    [count('unknown'), 'check to make by hand', 'checks to make by hand'],
   ] as const;
   const parts = counts.flatMap(([many, one, more]) =>
     many === 0 ? [] : `${many} ${many === 1 ? one : more}`,
   );
   if (parts.length === 0)
-    return paint('green', `Nothing to do: all ${checks.length} checks are well.`);
+    return paint('green', `Nothing to do: ${counted(checks.length, 'check')} passed.`);
   return paint(count('problem') > 0 ? 'red' : 'yellow', `${parts.join(', ')}.`);
 }
 

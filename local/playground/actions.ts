@@ -34,7 +34,7 @@ const regionActions: Readonly<Record<RegionAction, (region: StackRegion) => Prom
   },
   snapshot: async ({ redis }) => {
     await redis.snapshot();
-    return 'has a snapshot of its data of now';
+    return 'has a snapshot of its current data';
   },
   'roll-back': async ({ redis }) => {
     await redis.rollback();
@@ -43,16 +43,16 @@ const regionActions: Readonly<Record<RegionAction, (region: StackRegion) => Prom
   'slow-down': async ({ gateway }) => {
     const slowMs = gateway.faults.line.slowMs === 0 ? slowDownMs : 0;
     gateway.faults.setLine({ slowMs });
-    return slowMs === 0 ? 'as fast as it was' : `slowed down by ${slowMs} ms`;
+    return slowMs === 0 ? 'at its usual speed again' : `slowed down by ${slowMs} ms`;
   },
   'cut-off': async (region) => toggleReach(region, 'cut', 'cut off: no request arrives'),
   'lose-answers': async (region) =>
-    toggleReach(region, 'answers-lost', 'answers no more: its requests arrive, its answers do not'),
+    toggleReach(region, 'answers-lost', 'its responses are lost: requests arrive and run'),
   pause: async ({ redis }) => {
     if (redis.condition === 'stopped') return 'was not running';
     if (redis.condition === 'paused') {
       redis.resume();
-      return 'goes on';
+      return 'resumed';
     }
     redis.pause();
     return 'paused';
@@ -67,5 +67,5 @@ async function start({ redis }: StackRegion): Promise<string> {
 function toggleReach({ gateway }: StackRegion, reach: Line['reach'], done: string): string {
   const isOn = gateway.faults.line.reach === reach;
   gateway.faults.setLine({ reach: isOn ? wholeLine.reach : reach });
-  return isOn ? 'connected again' : done;
+  return isOn ? 'reconnected' : done;
 }

@@ -25,7 +25,7 @@ export type PlayAction =
 
 interface Key {
   readonly action: PlayAction;
-  readonly what: string;
+  readonly effect: string;
 }
 
 /** The delay that the key `l` adds to a region's requests, in ms. */
@@ -38,13 +38,13 @@ const keys: Readonly<Record<string, Key>> = {
   w: region('wipe', 'wipe it: kill it, delete its data, start it empty'),
   b: region('snapshot', 'take a snapshot of its data'),
   o: region('roll-back', 'roll back: kill it, start it on the old snapshot'),
-  l: region('slow-down', `slow it down by ${slowDownMs} ms, or not any more`),
-  c: region('cut-off', 'cut it off: no request arrives; or connect it again'),
-  a: region('lose-answers', 'lose its answers: requests arrive; or connect it again'),
-  p: region('pause', 'pause it (SIGSTOP), or let it go on'),
-  g: { action: { kind: 'write' }, what: 'write: increment a counter everywhere' },
-  '?': { action: { kind: 'help' }, what: 'this list' },
-  q: { action: { kind: 'quit' }, what: 'quit, as Ctrl-C does' },
+  l: region('slow-down', `slow it down by ${slowDownMs} ms, or stop doing so`),
+  c: region('cut-off', 'cut it off: no request arrives; or reconnect it'),
+  a: region('lose-answers', 'lose its responses: requests arrive; or reconnect it'),
+  p: region('pause', 'pause it (SIGSTOP), or resume it'),
+  g: { action: { kind: 'write' }, effect: 'write: increment a counter everywhere' },
+  '?': { action: { kind: 'help' }, effect: 'list the keys' },
+  q: { action: { kind: 'quit' }, effect: 'quit, as Ctrl-C does' },
 };
 
 const escapeCode = '\u001b';
@@ -74,14 +74,14 @@ export function keyHelp(regionCount: number): readonly string[] {
   const numbers = regionCount === 1 ? '1' : `1-${regionCount}`;
   return [
     keyLine(numbers, 'choose a region; the next keys act on it'),
-    ...Object.entries(keys).map(([key, { what }]) => keyLine(key, what)),
+    ...Object.entries(keys).map(([key, { effect }]) => keyLine(key, effect)),
   ];
 }
 
-function keyLine(key: string, what: string): string {
-  return `  ${key.padEnd(5)}${what}`;
+function keyLine(key: string, effect: string): string {
+  return `  ${key.padEnd(5)}${effect}`;
 }
 
-function region(regionAction: RegionAction, what: string): Key {
-  return { action: { kind: 'region', regionAction }, what };
+function region(regionAction: RegionAction, effect: string): Key {
+  return { action: { kind: 'region', regionAction }, effect };
 }

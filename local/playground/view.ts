@@ -90,7 +90,7 @@ function lineWords({ reach, slowMs }: Line): readonly string[] {
   const words: string[] = [];
   if (slowMs > 0) words.push(`slowed by ${slowMs} ms`);
   if (reach === 'cut') words.push('cut off');
-  if (reach === 'answers-lost') words.push('answers lost');
+  if (reach === 'answers-lost') words.push('responses lost');
   return words;
 }
 

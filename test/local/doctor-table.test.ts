@@ -60,9 +60,9 @@ describe('the table of the doctor', () => {
   it('counts problems and checks that need a look', () => {
     const unknown: CheckResponse = { ...ill, status: 'unknown' };
     const lines = drawDiagnosis(diagnosisOf(ill, ill, unknown), 80, plain);
-    expect(lines.at(-1)).toBe('2 problems, 1 thing to look at by hand.');
+    expect(lines.at(-1)).toBe('2 problems, 1 check to make by hand.');
     expect(drawDiagnosis(diagnosisOf(well), 80, plain).at(-1)).toBe(
-      'Nothing to do: all 2 checks are well.',
+      'Nothing to do: 2 checks passed.',
     );
   });
 });

@@ -55,7 +55,7 @@ describe('npm run doctor', () => {
     expect(authorization).toBe(`Bearer ${token}`);
     expect([code, said.trimEnd().split('\n').at(-1)]).toEqual([
       0,
-      'Nothing to do: all 1 checks are well.',
+      'Nothing to do: 1 check passed.',
     ]);
     expect(said).not.toContain(token);
   });

@@ -64,7 +64,7 @@ describe('the line of a region', () => {
   it('shows the faults of its line', () => {
     expect(shown({ line: { reach: 'whole', slowMs: 500 } })).toMatch(/ms slowed by 500 ms$/);
     expect(shown({ line: { reach: 'cut', slowMs: 500 } })).toMatch(/slowed by 500 ms cut off$/);
-    expect(shown({ line: { reach: 'answers-lost', slowMs: 0 } })).toMatch(/ms answers lost$/);
+    expect(shown({ line: { reach: 'answers-lost', slowMs: 0 } })).toMatch(/ms responses lost$/);
   });
 
   it('omits members that a coordinator does not report', () => {

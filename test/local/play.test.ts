@@ -170,7 +170,7 @@ describe('a key that is pressed', () => {
   it('pauses a region and resumes it', async () => {
     await pressUntil('1p', 'us-east-1: paused');
     expect(regionOf(0).redis.condition).toBe('paused');
-    await pressUntil('p', 'us-east-1: goes on');
+    await pressUntil('p', 'us-east-1: resumed');
     expect(regionOf(0).redis.condition).toBe('running');
   });
 
@@ -179,9 +179,9 @@ describe('a key that is pressed', () => {
     await pressUntil('2lc', 'cut off: no request arrives');
     expect(faults.line).toEqual({ reach: 'cut', slowMs: 500 });
     expect(shown).toMatch(/▶ 2 eu-west-1 .* slowed by 500 ms cut off/);
-    await pressUntil('a', 'its answers do not');
+    await pressUntil('a', 'its responses are lost');
     expect(faults.line.reach).toBe('answers-lost');
-    await pressUntil('al', 'as fast as it was');
+    await pressUntil('al', 'at its usual speed again');
     expect(faults.line).toEqual({ reach: 'whole', slowMs: 0 });
     expect(regionOf(0).gateway.faults.line).toEqual(faults.line);
   });
