@@ -1,3 +1,4 @@
+/** The deployed Worker: its fetch handler, and the classes of its Durable Objects. */
 import { uuidv7 } from 'uuidv7';
 import '../shared/limit-relations.ts';
 import { parseConfiguration } from '../shared/config/configuration.ts';
@@ -16,7 +17,7 @@ export { Coordinator } from './coordinator/object.ts';
 export { Courier } from './courier/object.ts';
 export { ChangeFeed } from './feed/feed.ts';
 
-/** One app an isolate: its configuration cannot change while the isolate lives. */
+/** One app per isolate: the configuration cannot change while the isolate lives. */
 let app: EdgeApp | null = null;
 
 export default {
@@ -44,7 +45,7 @@ function start(environment: Env): EdgeApp {
     locate,
     inBackground: (context, work) => context.executionCtx.waitUntil(work),
     pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
-    // The binding looks at the path alone.
+    // The binding uses only the path.
     asset: (path) => environment.ASSETS.fetch(`https://assets.invalid/${path}`),
     now: () => Date.now(),
     uuid: () => uuidv7(),
@@ -53,13 +54,13 @@ function start(environment: Env): EdgeApp {
   return createApp(dependencies);
 }
 
-/** Clients of regions, each made once: a client remembers which scripts its region knows. */
+/** Returns the client of a region, created once: it remembers which scripts its region knows. */
 function connectRegions(): (region: RegionConfiguration) => RegionClient {
   const clients = new Map<string, { readonly address: string; readonly client: RegionClient }>();
   return (region) => {
     const address = JSON.stringify([region.url, region.token]);
     const known = clients.get(region.id);
-    // One that was removed and added again may be another database.
+    // A region that was removed and added again may be another database.
     if (known?.address === address) return known.client;
     const client = connectRegion(region);
     clients.set(region.id, { address, client });
@@ -67,7 +68,7 @@ function connectRegions(): (region: RegionConfiguration) => RegionClient {
   };
 }
 
-/** Where the platform places the client. It sends text, and nothing on a local machine. */
+/** The client's location by the platform, which sends it as text, and sends nothing on a local machine. */
 function locate(request: Request): Location | null {
   const { cf } = request;
   const latitude = Number.parseFloat(String(cf?.latitude));

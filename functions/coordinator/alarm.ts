@@ -1,6 +1,7 @@
+/** Schedules when the coordinator wakes. */
 import { limits } from '../../shared/limits.ts';
 
-/** Wakes the coordinator: by a timer while it lives, and by the platform's alarm should it have died. */
+/** Wakes the coordinator: by a timer while it lives, and by the platform's alarm if it has died. */
 export class AlarmScheduler {
   readonly #setAlarm: (at: number) => void;
   readonly #wake: () => void;
@@ -12,7 +13,7 @@ export class AlarmScheduler {
     this.#wake = wake;
   }
 
-  /** Wakes it at a moment (ms), in place of the one named before; null for none. */
+  /** Schedules the next wake-up at a moment, ms since the epoch, in place of the last one; null cancels it. */
   at(moment: number | null): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
@@ -25,8 +26,8 @@ export class AlarmScheduler {
   }
 
   /**
-   * Makes sure, before work goes out, that the object is woken again, should it die in the midst of it: soon, or no
-   * sooner than `moment` (ms) if nothing is to be done before.
+   * Sets the alarm before work begins, so that the platform wakes the object again if it dies during the work: after
+   * `limits.alarmMs`, or at `moment` (ms since the epoch) if that is later and there is nothing to do before.
    */
   armAlarm(moment = 0): void {
     const at = Math.max(Date.now() + limits.alarmMs, moment);
@@ -35,7 +36,7 @@ export class AlarmScheduler {
     this.#setAlarm(at);
   }
 
-  /** The alarm has come, so there is none any more. */
+  /** Notes that the alarm has fired, so none is set now. */
   alarmCame(): void {
     this.#alarmAt = null;
   }

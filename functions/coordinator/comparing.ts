@@ -1,3 +1,4 @@
+/** Compares the data of regions for a shard that has no members yet. */
 import type { RegionClient } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
@@ -11,7 +12,7 @@ import {
   verifySlice,
 } from '../region/verification.ts';
 
-/** Compares one slice of all keys in some regions. Never rejects: what gives no usable answer is `silent`. */
+/** Compares one slice of all keys in `regions`. Never rejects: a region without a usable answer makes it `silent`. */
 export async function compareSlice(
   { regions, cursor }: ComparisonRequest,
   clientOf: (region: RegionId) => RegionClient | null,

@@ -1,3 +1,4 @@
+/** Compiles requests to write frames, the input of the core. */
 import { compileWrite } from '../../shared/commands/compile.ts';
 import type { ScriptLookup } from '../../shared/commands/user-scripts.ts';
 import type { WriteAnswer, WriteRequest } from '../../shared/contracts/coordinator.ts';
@@ -5,8 +6,8 @@ import type { WriteFrame } from '../../shared/contracts/frame.ts';
 import { keyOfWrite } from '../../shared/reserved-keys.ts';
 
 /**
- * What each of several writes in order locks besides its keys. A script may touch keys that it does not declare, so nobody
- * can tell which of those behind it it concerns: from the first script on, all of them keep their order by one lock.
+ * Returns an extra lock key per pipelined write: a script may touch undeclared keys, so all writes from the first
+ * script on share one lock and keep their order. Null for the writes before it.
  */
 export function orderLocks(requests: readonly WriteRequest[]): readonly (string | null)[] {
   const first = requests.findIndex(({ ops }) => ops.some(isScript));
@@ -18,16 +19,13 @@ function isScript([name = '']: readonly string[]): boolean {
   return /^EVAL/i.test(name);
 }
 
-/** What of a request finds its first answer. */
+/** The fields of a request that find the answer to an earlier one. */
 export type Repeatable = Pick<
   WriteRequest,
   'id' | 'idempotency' | 'ack' | 'timeoutMs' | 'notAfter' | 'again'
 >;
 
-/**
- * The frame of a request that came before: it is answered as the first one is, and never carried out, so nothing of what it
- * asks for is compiled.
- */
+/** The frame of a repeated request. It gets the first answer and is never executed, so nothing is compiled. */
 export function repeatedFrameOf(request: Repeatable, now: number): WriteFrame {
   const { id, idempotency, ack } = request;
   return {
@@ -52,9 +50,10 @@ function notAfterOf({ timeoutMs, notAfter }: Repeatable, now: number): number {
 /**
  * The write frame of a request, or the answer that refuses it. `lock` is locked besides its keys.
  *
- * The edge has checked the same commands, but its compilation is not taken over: expiries need this coordinator's clock,
- * random draws its seeds and EVALSHA its texts, and during a deployment the edge may be of another release, with other
- * rules and limits. Only the shape is trusted, which the edge has parsed: texts, checks and options of the right types.
+ * The edge has checked the same commands, but its compilation is not taken over: expiries need this coordinator's
+ * clock, random draws its seeds and EVALSHA its texts, and during a deployment the edge may be of another release,
+ * with other rules and limits. Only the shape is trusted, which the edge has parsed: texts, checks and options of the
+ * right types.
  */
 export function frameOf(
   request: WriteRequest,

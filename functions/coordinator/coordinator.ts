@@ -1,3 +1,4 @@
+/** The coordinator of a shard, as far as it does I/O: it decides nothing, and performs the output of the core. */
 import { parseConfiguration } from '../../shared/config/configuration.ts';
 import type {
   CoordinatorApi,
@@ -43,7 +44,7 @@ import { CoordinatorStorage } from './storage/coordinator-storage.ts';
 import type { SqlObjectStorage } from './storage/sql.ts';
 import { Readiness } from './warm-up.ts';
 
-/** The object that a life has, as far as it uses it. */
+/** The parts of the Durable Object that a life uses. */
 export interface LifeContext {
   readonly storage: SqlObjectStorage & { setAlarm(at: number): Promise<void> };
   /** Ends the object, and with it this life. */
@@ -58,13 +59,13 @@ export interface LifeEnvironment {
 }
 
 /**
- * One life of the coordinator of a shard: it feeds events to the core, stores what the core says, and only then sends and
- * answers. Writes to storage are synchronous, and the runtime's output gate holds every request and answer that follows
- * until they are durable; if one fails, the gate drops them and the object is reset. So "persist before send" is the order
- * of the statements in {@link CoordinatorLife.step}.
+ * One life of the coordinator of a shard: it feeds events to the core, stores the core's output, and only then sends
+ * and answers. Writes to storage are synchronous, and the runtime's output gate holds every later request and answer
+ * until they are durable; if a write fails, the gate drops these and resets the object. So "persist before send" is
+ * the order of the statements in {@link CoordinatorLife.step}.
  */
 export class CoordinatorLife {
-  /** All that is served by RPC, and how each answer is proved (rule R17). */
+  /** The methods served by RPC, each with the proof of its answers (rule R17). */
   readonly served: Served<CoordinatorApi>;
   readonly #context: LifeContext;
   readonly #storage: CoordinatorStorage;
@@ -111,12 +112,12 @@ export class CoordinatorLife {
     this.#regions = new RegionRegistry(configuration.regions, members, connectRegion);
     this.#core = new CoordinatorCore(coreConfig(configuration, this.#regions.all), stored, now);
     this.#step({ kind: 'tick' });
-    // The last life may have ended before the feed had its last change.
+    // The last life may have ended before its last change reached the feed.
     const newest = changes.newest();
     if (newest !== null) void this.#publisher.publish([newest]);
   }
 
-  /** What is stored, for proofs. */
+  /** The storage, for the proofs of answers. */
   get storage(): CoordinatorStorage {
     return this.#storage;
   }
@@ -137,15 +138,15 @@ export class CoordinatorLife {
           this.#step({ kind: 'read-requested', ticket, request }),
         ),
       ),
-      // As for `describe`, a reader that came first waits until each region has heard of this coordinator.
+      // As in `describe`, the first readers wait until the regions know this coordinator.
       attend: stored(async (wishes) => {
         if (wishes.length > 0) this.#step({ kind: 'lease-requested', wishes });
         await this.#acquaintance.made;
         return { regions: this.#regions.all, status: this.#core.status() };
       }),
       regions: stored(async () => this.#regions.all),
-      // Its first callers wait until each region that has never heard of this coordinator has answered once, or failed to:
-      // it would refuse the read for which they ask.
+      // The first callers wait until every region that does not know this coordinator has answered once, or has failed
+      // to: it would refuse the read for which they ask.
       describe: stored(async () => {
         await this.#acquaintance.made;
         return this.#core.status();
@@ -187,7 +188,7 @@ export class CoordinatorLife {
     };
   }
 
-  /** Takes in writes in order, which go out together, and answers once all of them are decided. */
+  /** Receives writes in order, which leave together, and answers once all of them are decided. */
   #writeAll(requests: readonly WriteRequest[]): Promise<readonly WriteAnswer[]> {
     const now = this.#core.clockAt(Date.now());
     const arrivals: Arrival[] = [];
@@ -207,7 +208,7 @@ export class CoordinatorLife {
     return { kind: 'recorded', record: { ...record, appliedIn }, confirmed };
   }
 
-  /** What became of transactions whose locks a reader met. */
+  /** The outcomes of transactions whose locks a reader found. */
   #resolve(transactions: readonly TransactionOrder[]): Promise<readonly Resolution[]> {
     return this.#callers.resolve.expect((ticket) => {
       const recorded = this.#storage.decisionsOf(transactions);
@@ -221,7 +222,7 @@ export class CoordinatorLife {
     });
   }
 
-  /** Carries out an order of an operator. What it changes of the regions is kept, unless the core refuses it. */
+  /** Executes an order of an operator. Its change of the regions stays stored, unless the core refuses the order. */
   async #order(
     command: AdminCommand,
     address: RegionConfiguration | null,
@@ -236,14 +237,14 @@ export class CoordinatorLife {
     return answer;
   }
 
-  /** The alarm has come: it wakes an instance that a crash left with work, which the constructor has taken up already. */
+  /** The alarm has fired. It wakes an instance after a crash; the constructor has already resumed the work. */
   alarm(): void {
     this.#waking.alarmCame();
     if (Date.now() - this.#prunedAt >= limits.pruneEveryMs) this.#prune();
     this.#step({ kind: 'tick' });
   }
 
-  /** Drops what need not be kept, a slice at a time, and lets other work go on in between. */
+  /** Prunes the storage in slices, and yields to other work in between. */
   #prune(): void {
     if (this.#isPruning) return;
     this.#isPruning = true;
@@ -259,7 +260,7 @@ export class CoordinatorLife {
     setTimeout(next);
   }
 
-  /** Nothing is stored while writes are refused for want of room, so their arrival has to see to it that room is made. */
+  /** Prunes when a write arrives while room is short: writes that are refused store nothing, so no step would prune. */
   #pruneIfShort(now: number): void {
     const { isFull, keysKeptMs } = this.#storage.room;
     const isShort = isFull || keysKeptMs === 0;
@@ -273,9 +274,9 @@ export class CoordinatorLife {
   }
 
   /**
-   * Has the frame of a write arrive, unless it has none, and answers what becomes of it. What stands under its idempotency
-   * key is looked up before anything of the request is judged: a script that was flushed since, or another bound, must
-   * not keep its sender from the first answer.
+   * Compiles a write, passes its arrival to `arrive`, and resolves with its answer; or answers at once if it is
+   * refused. Its idempotency key is looked up before anything of the request is judged: its sender must get the first
+   * answer even if a script was flushed since, or a bound has changed.
    */
   async #take(
     request: WriteRequest,
@@ -304,7 +305,7 @@ export class CoordinatorLife {
     return answer;
   }
 
-  /** What is recorded of the same request: under its key, or under its own id where it is sent again. */
+  /** The record of the same request: under its key, or under its own id if it is sent again. */
   #recordedOf({ idempotency, id, again }: Repeatable, now: number): RecordedWrite | null {
     const known = idempotency === null ? null : this.#storage.recordedUnder(idempotency.key, now);
     if (known !== null || !again) return known;
@@ -312,7 +313,7 @@ export class CoordinatorLife {
     return own === null ? null : { record: own.record, digest: null };
   }
 
-  /** The answers to writes that came before, or are on their way, under these keys; null where there is none. */
+  /** The answers to writes under these keys, pending ones included; null for a key without a write. */
   #recall(requests: readonly RecallRequest[]): Promise<readonly (WriteAnswer | null)[]> {
     const now = Date.now();
     const { room } = this.#storage;
@@ -328,7 +329,7 @@ export class CoordinatorLife {
     return Promise.all(answers);
   }
 
-  /** One turn: event in, state stored, rounds sent, callers answered. A bug or a failed write ends the instance. */
+  /** One step: event in, state stored, rounds sent, callers answered. A bug or a failed write ends the instance. */
   #step(event: CoordinatorEvent): void {
     try {
       const ready = this.#core.step(event, Date.now(), entropy());
@@ -358,7 +359,7 @@ export class CoordinatorLife {
     return this.#core.busy || this.#storage.hooks.hasOutbox || this.#publisher.hasUnpublished;
   }
 
-  /** What was stored goes on to those who hook in. The output gate holds it until it is durable. */
+  /** Publishes stored changes to the feed and the couriers. The output gate holds them until they are durable. */
   #notify(writes: readonly StorageWrite[]): void {
     const changes = changesIn(writes);
     if (changes.length > 0) void this.#publisher.publish(changes);

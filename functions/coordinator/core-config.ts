@@ -1,12 +1,13 @@
+/** The inputs of the core that come from the configuration and from chance. */
 import type { Configuration } from '../../shared/config/configuration.ts';
 import type { RegionConfiguration } from '../../shared/contracts/members.ts';
 import { limits } from '../../shared/limits.ts';
 import type { CoordinatorConfig, StorageWrite } from '../../shared/protocol/io/events.ts';
 
-/** The one shard that exists. */
+/** The only shard today. */
 export const shard = 0;
 
-/** What the core is told of the configuration. */
+/** The part of the configuration that the core needs, with the regions of the shard. */
 export function coreConfig(
   { source, minVoters, outAfterMs, voteDeadlineMs, roundTimeoutMs }: Configuration,
   regions: readonly RegionConfiguration[],
@@ -23,12 +24,12 @@ export function coreConfig(
   };
 }
 
-/** True where more is owed to couriers once it is stored. */
+/** True if `writes` add events to the outbox. */
 export function queuesEvents(writes: readonly StorageWrite[]): boolean {
   return writes.some(({ kind }) => kind === 'queue-events' || kind === 'queue-region-events');
 }
 
-/** Chance, for one step of the core. */
+/** Random characters for one step of the core, which itself has no randomness. */
 export function entropy(): string {
   const [bits = 0] = crypto.getRandomValues(new Uint32Array(1));
   return bits.toString(36);

@@ -1,3 +1,4 @@
+/** The Durable Object of a shard's coordinator. */
 import { DurableObject } from 'cloudflare:workers';
 import { type RpcAnswer, type RpcCall, serveCall } from '../../shared/contracts/rpc.ts';
 import { limits } from '../../shared/limits.ts';
@@ -6,8 +7,8 @@ import { CoordinatorLife } from './coordinator.ts';
 import { newSigningKey } from './notify/signing-key.ts';
 
 /**
- * The Durable Object of a shard's coordinator. All that it offers by RPC is {@link Coordinator.call}, so that no method
- * can leave out the version of a call, or the proof of its answer.
+ * The Durable Object of a shard's coordinator. It offers only {@link Coordinator.call} by RPC, so that no method can
+ * skip the check of the call's version, or the proof of its answer.
  */
 export class Coordinator extends DurableObject<Env> {
   readonly #life: CoordinatorLife | UnknownStorageFormat;
@@ -24,15 +25,15 @@ export class Coordinator extends DurableObject<Env> {
     return serveCall(life.served, life.storage, call);
   }
 
-  /** Wakes an instance that a crash left with work; the constructor has taken that work up already. */
+  /** Wakes an instance after a crash; its constructor has already resumed the work. */
   override async alarm(): Promise<void> {
     if (this.#life instanceof CoordinatorLife) this.#life.alarm();
-    // The release that can read the storage has to be woken for what is in it.
+    // This release cannot read the storage. Once a later release is deployed, the alarm wakes it for the stored work.
     else await this.ctx.storage.setAlarm(Date.now() + limits.unfitAlarmMs);
   }
 }
 
-/** A life on the storage, or why there is none: then every call is refused, and the storage is left as it is. */
+/** A life on the storage; or the reason why there is none: every call is refused, and the storage stays unchanged. */
 function begin(
   context: DurableObjectState,
   environment: Env,

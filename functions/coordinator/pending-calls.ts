@@ -1,9 +1,10 @@
+/** Matches the answers of the core to the RPC calls that wait for them. */
 import { unreachable } from '../../shared/assert.ts';
 import type { ReadAnswer, Resolution, WriteAnswer } from '../../shared/contracts/coordinator.ts';
 import type { AdminCommandAnswer } from '../../shared/contracts/members.ts';
 import type { CoordinatorReply, Ticket } from '../../shared/protocol/io/events.ts';
 
-/** PendingCalls that wait for one kind of answer. */
+/** The calls that wait for one kind of answer. */
 class Waiting<Answer> {
   readonly #nextTicket: () => Ticket;
   readonly #gives = new Map<Ticket, (answer: Answer) => void>();
@@ -12,7 +13,7 @@ class Waiting<Answer> {
     this.#nextTicket = nextTicket;
   }
 
-  /** Calls `ask` with a ticket, and answers what is given for it. Rejects with what `ask` throws. */
+  /** Calls `ask` with a fresh ticket; resolves with the answer given for it, or rejects with the error of `ask`. */
   expect(ask: (ticket: Ticket) => void): Promise<Answer> {
     return new Promise((give) => {
       const ticket = this.#nextTicket();
@@ -28,7 +29,7 @@ class Waiting<Answer> {
   }
 }
 
-/** Who waits for what of the core. A ticket is given once in the life of an instance. */
+/** The RPC calls that wait for answers of the core. A ticket is used once in the life of an instance. */
 export class PendingCalls {
   #lastTicket = 0;
   readonly #nextTicket = () => {
@@ -40,7 +41,7 @@ export class PendingCalls {
   readonly read = new Waiting<ReadAnswer>(this.#nextTicket);
   readonly order = new Waiting<AdminCommandAnswer>(this.#nextTicket);
 
-  /** Answers the caller of a reply. */
+  /** Resolves the call that the reply answers. */
   give(reply: CoordinatorReply): void {
     switch (reply.kind) {
       case 'write':

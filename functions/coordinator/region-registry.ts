@@ -1,28 +1,29 @@
+/** Keeps the addresses and the clients of the regions. */
 import type { AdminCommand, RegionConfiguration } from '../../shared/contracts/members.ts';
 import type { RegionClient } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 
-/** Where it is kept which regions were added or removed while Lockstep ran. */
+/** The stored addresses of regions that operators added, and the ids of those that they removed. */
 export interface AddressStorage {
-  /** Null stands for a region that was removed. */
+  /** By region; null for a region that was removed. */
   addresses(): ReadonlyMap<RegionId, RegionConfiguration | null>;
-  /** Keeps an address, or with null that the region was removed. */
+  /** Stores an address; null stores that the region was removed. */
   keepAddress(region: RegionId, address: RegionConfiguration | null): void;
   dropAddress(region: RegionId): void;
 }
 
-/** What noting an order came to. */
+/** The result of noting an order. */
 export type Noted =
-  /** The order is for the core. Where that refuses it, `undo` takes back what was stored for it. */
+  /** The core decides about the order. If it refuses, `undo` reverts the stored change. */
   | { readonly kind: 'noted'; readonly undo: () => void }
   | { readonly kind: 'refused'; readonly detail: string };
 
 type Connect = (address: RegionConfiguration) => RegionClient;
 
 /**
- * The regions of a shard, and a client for each: those of the configuration, changed by what operators have added and
- * removed since. What an operator said last counts, also after the configuration has changed.
+ * The regions of a shard, with a client per region: the configured regions, plus those that operators have added, minus
+ * those that they have removed. The last order of an operator counts, even if the configuration changes later.
  */
 export class RegionRegistry {
   readonly #configured: readonly RegionConfiguration[];
@@ -41,7 +42,7 @@ export class RegionRegistry {
     for (const address of this.all) this.#clients.set(address.id, connect(address));
   }
 
-  /** Configured or added, without those removed. */
+  /** The regions that are configured or were added, without those removed. */
   get all(): readonly RegionConfiguration[] {
     const known = new Map<RegionId, RegionConfiguration | null>(
       this.#configured.map((address) => [address.id, address]),
@@ -50,15 +51,14 @@ export class RegionRegistry {
     return [...known.values()].filter((address) => address !== null);
   }
 
-  /** One that was removed keeps its client for as long as this instance lives: it may have rounds to end. */
+  /** The client of a region, or null. A removed region keeps its client in this life, for its last rounds. */
   clientOf(region: RegionId): RegionClient | null {
     return this.#clients.get(region) ?? null;
   }
 
   /**
-   * Stores what an order changes of the regions, before the core takes the order: one that a crash cuts short
-   * is then carried out by the next instance, which begins with the regions as stored. `members` are those that the
-   * core knows, also where they are about to leave.
+   * Stores the change of the regions by an order, before the core gets the order: after a crash, the next instance
+   * begins with the stored regions and completes it. `members` are the core's regions, including those about to leave.
    */
   note(
     order: AdminCommand,
@@ -99,7 +99,7 @@ export class RegionRegistry {
   }
 
   #noteRemoved(region: RegionId): Noted {
-    // One that was added is forgotten; one of the configuration would be back with the next instance.
+    // An added region is deleted. A configured one is marked as removed, or the next instance would have it again.
     const isConfigured = this.#configured.some(({ id }) => id === region);
     const undo = this.#change(region, () => {
       if (isConfigured) this.#storage.keepAddress(region, null);

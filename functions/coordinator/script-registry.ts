@@ -1,3 +1,4 @@
+/** Looks up, keeps and drops users' scripts. */
 import { rawOutcomeOf } from '../../shared/commands/replies.ts';
 import {
   type ScriptLookup,
@@ -16,12 +17,12 @@ import { isTagged } from '../../shared/contracts/reply.ts';
 import { sha1Of } from '../platform/sha1.ts';
 import type { ScriptStorage } from './storage/script-storage.ts';
 
-/** Users' scripts as writes bring and use them, and as the edge asks for them. */
+/** Users' scripts, for the compiler of writes and for the edge. */
 export class ScriptRegistry implements ScriptLookup {
   readonly #scripts: ScriptStorage;
   readonly #prove: () => void;
 
-  /** `prove` writes to the storage, so that no instance answers whose time is over. */
+  /** `prove` writes to the storage, so that an instance that was replaced cannot answer. */
   constructor(scripts: ScriptStorage, prove: () => void) {
     this.#scripts = scripts;
     this.#prove = prove;

@@ -1,3 +1,4 @@
+/** Sends rounds and snapshots to regions, and turns their results into events for the core. */
 import { unreachable } from '../../shared/assert.ts';
 import type { RegionClient, RoundResult, SnapshotResult } from '../../shared/contracts/round.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
@@ -9,7 +10,7 @@ import type {
   StoredDecision,
 } from '../../shared/protocol/io/events.ts';
 
-/** What storage has of the transactions that an answer names. */
+/** The stored decisions about the transactions that an answer names. */
 export interface RecordedDecisions {
   readonly horizon: TransactionOrder;
   decisionsOf(transactions: readonly TransactionOrder[]): readonly StoredDecision[];
@@ -18,9 +19,9 @@ export interface RecordedDecisions {
 const unknownRegion = { kind: 'silent', reason: 'it is not configured' } as const;
 
 /**
- * Sends once, and calls `take` with the event of its end: in the same turn in which storage was asked about the
- * transactions of the answer, or one that is decided in between would look aborted. Rejects only with what `take`
- * throws. `client` is null for a region without an address.
+ * Sends once, and calls `take` with the event that completes it. The storage is read in the same turn: a transaction
+ * that was decided between the read and the event would look aborted. Rejects only with an error of `take`. `client` is
+ * null for a region without an address.
  */
 export async function sendToRegion(
   send: Send,

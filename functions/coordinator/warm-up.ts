@@ -1,30 +1,31 @@
+/** Delays reads until the regions know a new coordinator. */
 import type { CoordinatorStatus } from '../../shared/contracts/coordinator.ts';
 import type { RegionId } from '../../shared/ids.ts';
 
 /**
- * Which regions have heard of this coordinator. One that never has would refuse a read, so who asks for the shard's state
- * in order to read waits until each has answered once, or failed to.
+ * Delays the first readers until every voter has answered this coordinator once, or has failed to: a region that has
+ * never had a round of a coordinator would refuse the read.
  */
 export class Readiness {
   readonly #known: ReadonlySet<RegionId>;
   readonly #made = Promise.withResolvers<void>();
   #isMade = false;
 
-  /** `known` are the regions that an earlier life was known to. */
+  /** `known` are the regions that have answered a round of an earlier life. */
   constructor(known: readonly RegionId[]) {
     this.#known = new Set(known);
   }
 
-  /** Fulfilled when each other region has answered once, or failed to. */
+  /** Resolves once every other voter has answered once, or has failed to. */
   get made(): Promise<void> {
     return this.#made.promise;
   }
 
-  /** Looks at the regions, until all is made. */
+  /** Checks the regions after a step of the core, until they are ready. */
   note(status: () => Pick<CoordinatorStatus, 'regions' | 'founding'>): void {
     if (this.#isMade) return;
     const { regions, founding } = status();
-    // The regions may be about to say that the shard can begin.
+    // The count of the regions' keys may show that the shard can begin, and then they become voters.
     if (founding?.phase === 'counting') return;
     this.#isMade = regions.every(
       ({ region, state, health, roundTripMs }) =>

@@ -1,6 +1,7 @@
+/** Reads the format number of an object's storage. */
 import type { Sql } from '../coordinator/storage/sql.ts';
 
-/** Thrown where the storage has a form that this release cannot read: nothing of it was read or changed. */
+/** Thrown if this release cannot read the format of a storage, which is left unchanged. */
 export class UnknownStorageFormat extends Error {
   override readonly name = 'UnknownStorageFormat';
 
@@ -13,8 +14,8 @@ export class UnknownStorageFormat extends Error {
 }
 
 /**
- * The format that stands in the table `meta` of a storage; 1 where none does, as release 0.1 wrote no number. It only
- * reads. Throws {@link UnknownStorageFormat} for one that is later than `newest`.
+ * The format in the table `meta` of a storage; 1 if there is none, because release 0.1 stored no number. It only reads.
+ * Throws {@link UnknownStorageFormat} for a format later than `newest`.
  */
 export function writtenFormat(sql: Sql, whose: string, newest: number): number {
   if (!hasTable(sql, 'meta')) return 1;

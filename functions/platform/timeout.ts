@@ -1,6 +1,6 @@
 /**
- * What `promise` brings, or a rejection once `ms` have passed: another object may be stuck, and whoever waits for it
- * without end would be stuck too. What was asked for goes on, and its answer is ignored.
+ * Settles as `promise` does, or rejects after `ms`: another object may be stuck, and a caller that waits for it forever
+ * would be stuck too. The work behind `promise` continues, and its result is ignored.
  */
 export async function withTimeout<Value>(promise: Promise<Value>, ms: number): Promise<Value> {
   const late = Promise.withResolvers<never>();

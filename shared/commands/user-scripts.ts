@@ -44,9 +44,7 @@ const notAScript =
 /** The error of Redis for a write command in a script that may only read. */
 const writesAfterAll = 'ERR Write commands are not allowed from read-only scripts';
 
-/**
- * The kind of a script's error; null for any other error. Redis has no codes for these, so its text decides, here alone.
- */
+/** The kind of a script's error, by its text, since Redis has no codes for these; null for any other error. */
 export function scriptErrorKindOf(error: string): ScriptErrorKind | null {
   if (notAScript.test(error)) return 'not-a-script';
   return error.startsWith(writesAfterAll) ? 'writes' : null;

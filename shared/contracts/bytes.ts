@@ -18,12 +18,14 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
 const exactDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** Encodes `text` in UTF-8. A lone surrogate becomes the bytes of U+FFFD; commands may hold escapes, see raw-bytes.ts. */
+/**
+ * Encodes `text` in UTF-8. A lone surrogate becomes the bytes of U+FFFD; commands may hold escapes, see raw-bytes.ts.
+ */
 export function bytesOfText(text: string): Bytes {
   return isAscii(text) ? text : charactersOf(encoder.encode(text));
 }
 
-/** Decodes UTF-8, to be shown. Bytes that are not valid UTF-8 become U+FFFD, so different bytes may have the same text. */
+/** Decodes UTF-8 for display. Invalid bytes become U+FFFD, so different bytes may have the same text. */
 export function textOfBytes(bytes: Bytes): string {
   return isAscii(bytes) ? bytes : decoder.decode(codesOf(bytes));
 }

@@ -4,8 +4,8 @@ import { type RpcTarget, remote } from './rpc.ts';
 import type { CourierApi, EndpointId, FeedApi } from './webhooks-and-feed.ts';
 
 /**
- * The Durable Objects: how each is named, and how each is called. Every call, of the edge and between objects, goes through a
- * proxy that is made here.
+ * The Durable Objects: how each is named, and how each is called. Every call, of the edge and between objects, goes
+ * through a proxy that is made here.
  */
 
 /** A binding's namespace of objects, as far as calls need it. */

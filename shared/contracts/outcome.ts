@@ -37,7 +37,7 @@ export function outcomeIn(reply: RawReply): RawOutcome {
   return { kind, index, error: found };
 }
 
-/** True for the decoded outcome of a part: regions may answer anything, so this is checked before the core counts a vote. */
+/** True for the decoded outcome of a part. Regions may answer anything, so it is checked before a vote counts. */
 export function isOutcome(reply: RawReply): boolean {
   try {
     outcomeIn(reply);

@@ -1,3 +1,4 @@
+/** Hands events over to the couriers of their endpoints. */
 import type {
   CourierApi,
   EndpointId,
@@ -7,19 +8,19 @@ import type {
 import { limits } from '../../../shared/limits.ts';
 import { withTimeout } from '../../platform/timeout.ts';
 
-/** Events owed to one endpoint, and up to which position they reach. */
+/** The oldest events in the outbox of one endpoint, up to the position `through`. */
 export interface OutboxBatch {
   readonly endpoint: EndpointId;
   readonly events: readonly OutboxEvent[];
   readonly through: number;
 }
 
-/** Where what is owed is kept. */
+/** The stored outbox. */
 export interface HandoverStorage {
   readonly hasOutbox: boolean;
-  /** Those that are owed events, in their turn. */
+  /** The endpoints with events in the outbox, in the order in which they are served. */
   outboxEndpoints(): Iterator<EndpointId>;
-  /** How many they are. */
+  /** The number of these endpoints. */
   readonly outboxCount: number;
   hostOf(endpoint: EndpointId): string | null;
   outboxOf(endpoint: EndpointId, count: number): OutboxBatch;
@@ -30,10 +31,10 @@ export interface HandoverStorage {
 type CourierOf = (endpoint: string) => Pick<CourierApi, 'deliver'>;
 
 /**
- * Hands what endpoints are owed over to their couriers, a few couriers at a time and each in its turn. A host rests with
- * all its endpoints. A courier that
- * cannot be reached rests alone, so that it holds up no other. An event is deleted here only when its courier has it
- * durably, and a courier takes the same event twice as one, so a crash in between repeats at most a handover.
+ * Hands the events in the outbox over to the couriers of their endpoints: a few couriers at a time, in turn. A host
+ * pauses with all its endpoints; a courier that cannot be reached pauses alone, so that it delays no other. An event
+ * leaves the outbox only after its courier has stored it, and a courier treats a repeated event as one, so a crash in
+ * between repeats a handover at most.
  */
 export class CourierDispatcher {
   readonly #hooks: HandoverStorage;
@@ -41,13 +42,13 @@ export class CourierDispatcher {
   readonly #signingKey: () => Promise<SigningKey>;
   readonly #underway = new Set<string>();
   readonly #resting = new Set<string>();
-  /** Hosts of which nothing is handed over to any endpoint, and until when, ms. */
+  /** Hosts whose endpoints get no events for now, each with the end of its pause, ms since the epoch. */
   readonly #hostsResting = new Map<string, number>();
-  /** Goes around all that are owed events. */
+  /** Iterates over the endpoints in the outbox, again and again. */
   #turn: Iterator<EndpointId> | null = null;
-  /** Set while events wait for others to go with. */
+  /** True while events wait for later ones, to be handed over together. */
   #lingers = false;
-  /** How often in a row a courier was not reached. */
+  /** The number of failed handovers in a row, per endpoint. */
   readonly #failures = new Map<string, number>();
 
   constructor(hooks: HandoverStorage, courierOf: CourierOf, signingKey: () => Promise<SigningKey>) {
@@ -56,7 +57,7 @@ export class CourierDispatcher {
     this.#signingKey = signingKey;
   }
 
-  /** Events may be owed. They are handed over soon, and by itself until nothing is owed. Never throws. */
+  /** Starts to hand over the events in the outbox, soon, and continues until it is empty. Never throws. */
   run(): void {
     if (!this.#hooks.hasOutbox || this.#lingers) return;
     this.#lingers = true;
@@ -67,8 +68,8 @@ export class CourierDispatcher {
   }
 
   /**
-   * Nothing more is handed over to any endpoint of a host for a while, at most limits.hostRestMsMost. Answers for how long
-   * it rests in all, ms.
+   * Pauses all endpoints of a host for `restMs`, at most limits.hostRestMsMost. Returns the remaining pause of the
+   * host, ms: an earlier request may have asked for a longer one.
    */
   restHost(host: string, restMs: number): number {
     const now = Date.now();
@@ -84,7 +85,7 @@ export class CourierDispatcher {
     return until - now;
   }
 
-  /** Goes on once the rest of a host is over, which may have grown meanwhile. */
+  /** Continues once the pause of a host is over, which may have become longer meanwhile. */
   #wakeHost(host: string): void {
     const leftMs = (this.#hostsResting.get(host) ?? 0) - Date.now();
     if (leftMs <= 0) {
@@ -95,7 +96,9 @@ export class CourierDispatcher {
     setTimeout(() => this.#wakeHost(host), leftMs);
   }
 
-  /** Begins what may begin now. Of very many that are owed events it looks at some, and at the others after a while. */
+  /**
+   * Serves the endpoints that may be served now. Each call looks at a bounded number of them; `run` continues later.
+   */
   #begin(): void {
     const { outboxCount } = this.#hooks;
     let left = Math.min(outboxCount, limits.endpointsPerLook);
@@ -104,7 +107,7 @@ export class CourierDispatcher {
       this.#turn ??= this.#hooks.outboxEndpoints();
       const next = this.#turn.next();
       if (next.done === true) {
-        // From the first again: there is one, since events are owed.
+        // Start again with the first endpoint: there is one, because the outbox is not empty.
         this.#turn = null;
         continue;
       }
@@ -125,7 +128,7 @@ export class CourierDispatcher {
     return this.#underway.size >= limits.couriersAtOnce;
   }
 
-  /** One batch; what is left has its next turn after the others. */
+  /** Hands over one batch. Events left over are served after the other endpoints. */
   async #serve(endpoint: string): Promise<void> {
     this.#underway.add(endpoint);
     try {
@@ -146,7 +149,7 @@ export class CourierDispatcher {
     this.#begin();
   }
 
-  /** Answers for how long its courier wants to be left alone, ms. */
+  /** Returns for how long the courier asks to get no events, ms. */
   async #handOver(endpoint: string): Promise<number> {
     const signingKey = await this.#signingKey();
     const batch = this.#hooks.outboxOf(endpoint, limits.eventsPerHandover);

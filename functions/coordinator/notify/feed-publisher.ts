@@ -1,33 +1,34 @@
+/** Publishes changes to the change feed. */
 import type { Change, FeedApi } from '../../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../../shared/limits.ts';
 import { sizeOf } from '../../../shared/protocol/feed/feed-window.ts';
 import { withTimeout } from '../../platform/timeout.ts';
 
 /**
- * Passes new changes on to the feed's fan-out object, in order and one call at a time. A change that is lost on the
- * way is no loss: the newest is sent again until the feed has it, and the feed sees the gap and reads the log. So the
- * feed need not ask, and followers of an idle deployment cost its coordinator nothing.
+ * Publishes new changes to the object of the change feed, in order and one call at a time. A change may get lost on
+ * the way: the newest is sent again until the feed has it, and the feed detects the gap and reads the log. So the
+ * feed never polls, and the followers of an idle deployment cost its coordinator nothing.
  */
 export class Publisher {
   readonly #feed: () => FeedApi;
   #waiting: Change[] = [];
-  /** About the characters that they take. */
+  /** The approximate size of the waiting changes, in characters. */
   #waitingSize = 0;
   #running = false;
-  /** Nobody is known not to follow: after a restart there may be followers that this instance has not heard of. */
+  /** False once the feed has reported no followers. After a restart it is true, as some may still be there. */
   #followed = true;
   /** The newest change, if the feed did not take it. */
   #unheard: Change | null = null;
   #failures = 0;
   #timer: ReturnType<typeof setTimeout> | null = null;
-  /** How often followers were said to come: an answer that nobody follows may have been overtaken by one who does. */
+  /** The number of calls of {@link follow}: a report of no followers does not count if one has joined since. */
   #arrivals = 0;
 
   constructor(feed: () => FeedApi) {
     this.#feed = feed;
   }
 
-  /** True while the feed has to hear of a change that it did not take. */
+  /** True while the newest change has to be sent to the feed again. */
   get hasUnpublished(): boolean {
     return this.#unheard !== null;
   }
@@ -37,7 +38,7 @@ export class Publisher {
     this.#arrivals += 1;
   }
 
-  /** New changes are stored. Never throws. */
+  /** Publishes stored changes. Never throws. */
   async publish(changes: readonly Change[]): Promise<void> {
     if (!this.#followed) return;
     this.#add(changes);
@@ -67,7 +68,7 @@ export class Publisher {
     }
   }
 
-  /** The feed hears of the newest change again, after a pause that doubles with each failure in a row. */
+  /** Sends the newest change again, after a pause that doubles with each failure in a row. */
   #repeatLater(): void {
     const doubled = limits.publishBackoffMinMs * 2 ** Math.min(this.#failures, 16);
     this.#failures += 1;
@@ -81,7 +82,7 @@ export class Publisher {
     );
   }
 
-  /** Of too many only the newest goes out: the feed sees that some are missing, and reads them from the log. */
+  /** Adds changes. Too many are replaced by the newest: the feed detects the gap, and reads the others from the log. */
   #add(changes: readonly Change[]): void {
     for (const change of changes) {
       this.#waiting.push(change);

@@ -1,3 +1,4 @@
+/** Creates, changes and deletes subscriptions of webhooks, and recovers their events. */
 import type {
   EndpointId,
   OutboxEvent,
@@ -14,18 +15,20 @@ import { disabledEvents, outboxEventsOf } from '../../../shared/webhooks/event-t
 import type { ChangeLog, RecoveredWrite } from '../storage/change-log.ts';
 import type { HookStorage } from '../storage/subscription-storage.ts';
 
-/** What the desk needs of its coordinator. */
+/** The coordinator, as far as the subscriptions need it. */
 export interface HookHost {
   /** The regions that apply every write. */
   voters(): readonly RegionId[];
   /** The subscriptions have changed. */
   resubscribe(): void;
-  /** Events have been stored that couriers are to take over. */
+  /** Events have been added to the outbox. */
   outboxGrew(): void;
   newSigningKey(): Promise<SigningKey>;
 }
 
-/** Subscriptions as their owners and couriers change them, and what they are owed besides new writes. */
+/**
+ * The subscriptions of webhooks, as owners and couriers change them, and the events that do not come from new writes.
+ */
 export class WebhookSubscriptions {
   readonly #hooks: HookStorage;
   readonly #changes: Pick<ChangeLog, 'sequenceBefore' | 'recoverable'>;
@@ -41,7 +44,7 @@ export class WebhookSubscriptions {
     this.#host = host;
   }
 
-  /** Keeps a subscription, unless its owner has one that asks for the same: that would only double what is sent. */
+  /** Stores a subscription, unless its owner has an equal one: a second one would only double every delivery. */
   subscribe(subscription: Subscription): Subscribed {
     const all = this.#hooks.subscriptions();
     const same = all.find((one) => asksForTheSame(one, subscription));
@@ -91,7 +94,7 @@ export class WebhookSubscriptions {
       writes += recovered.length;
       place = recovered.at(-1)?.sequence ?? Number.MAX_SAFE_INTEGER;
       if (recovered.length === 0) break;
-      // All at once, it would hold up the writes of others.
+      // Yields to other events: done at once, a long recovery would delay writes.
       await new Promise((resolve) => setTimeout(resolve));
     }
     return events;
@@ -103,7 +106,7 @@ export class WebhookSubscriptions {
 
   disable(endpoint: EndpointId, reason: string, at: number): void {
     const known = this.#subscriptionOf(endpoint);
-    // The courier says it again where it did not hear that it was heard.
+    // The courier repeats its report if it got no answer to the first one.
     if (known !== null && known.disabled !== null) return;
     if (known !== null) this.#hooks.keepSubscription({ ...known, disabled: { at, reason } });
     this.#host.resubscribe();
@@ -116,14 +119,14 @@ export class WebhookSubscriptions {
   }
 }
 
-/** True if two subscriptions of one owner would be sent the same at the same address. */
+/** True if two subscriptions of one owner ask for the same events at the same address. */
 function asksForTheSame(one: Subscription, other: Subscription): boolean {
   const asked = ({ owner, url, events, prefixes, values }: Subscription) =>
     JSON.stringify([owner, url, events.toSorted(), prefixes.toSorted(), values]);
   return asked(one) === asked(other);
 }
 
-/** Which bound `all`, the new one included, would pass; null: none. One write is sent to each of them. */
+/** The bound that `all`, the new one included, would exceed, for people; null for none. */
 function faultOfCount(all: readonly Subscription[], added: Subscription): string | null {
   const { subscriptions, subscriptionsPerHost, subscriptionsPerToken } = limits;
   if (all.length > subscriptions) return `There are ${subscriptions} webhooks already.`;
@@ -140,7 +143,7 @@ function hostOf({ url }: Subscription): string {
   return new URL(url).host;
 }
 
-/** The events about a kept write that a subscription is owed once more, whatever it was told before. */
+/** The events about a kept write for one subscription, whether or not they were delivered before. */
 function recoveredEvents(
   subscription: Subscription,
   { write, confirmedAt }: RecoveredWrite,

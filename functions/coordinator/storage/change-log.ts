@@ -1,3 +1,4 @@
+/** Stores the change log, and reads pages of it. */
 import { assert } from '../../../shared/assert.ts';
 import type { WriteRecord } from '../../../shared/contracts/coordinator.ts';
 import type { MemberChange } from '../../../shared/contracts/members.ts';
@@ -19,8 +20,8 @@ import { packCommands, packTexts, unpackBytes, unpackCommands, unpackTexts } fro
 import type { Sql, SqlObjectStorage } from './sql.ts';
 
 /**
- * A row is of a write, or of a change of members: then `member` holds it, and it has no write and no transaction. `keys`
- * and `commands` are packed; in rows of release 0.1 and of members they are texts in JSON.
+ * A row describes a write, or a change of members: such a row has the change in `member`, and no write or transaction.
+ * `keys` and `commands` are packed; in rows of members and of release 0.1 they are JSON.
  */
 const schema = `
   CREATE TABLE IF NOT EXISTS change_log (
@@ -39,10 +40,10 @@ type ChangeRow = {
   member: string | null;
 };
 
-/** Packed, or JSON of release 0.1. */
+/** A packed value, or JSON in rows of members and of release 0.1. */
 type Packed = string | ArrayBuffer;
 
-/** A record without its outcome, and that outcome in bytes; release 0.1 stored it in the record. */
+/** A record, and the bytes of its outcome; release 0.1 stored the outcome in the record. */
 export type RecordRow = { record: string; part: ArrayBuffer | null };
 
 type WriteRow = RecordRow & { keys: Packed; commands: Packed; callback: string | null };
@@ -61,7 +62,7 @@ export class ChangeLog {
     this.#sql.exec(schema);
   }
 
-  /** Adds a committed write; it is stored with its decision, and its record beside it. Returns about the bytes that it takes. */
+  /** Adds a committed write, whose record is in the table `write`. Returns its approximate size, in bytes. */
   append(write: DecidedWrite, [incarnation, number]: TransactionOrder): number {
     const { record, callback } = write;
     const keys = packTexts(write.keys);
@@ -90,7 +91,7 @@ export class ChangeLog {
     );
   }
 
-  /** The committed writes of a transaction, whose confirmation may still be owed. */
+  /** The committed writes of a transaction, for the events that follow its confirmation. */
   writesOf([incarnation, number]: TransactionOrder): readonly CommittedWrite[] {
     return this.#sql
       .exec<WriteRow>(
@@ -103,7 +104,7 @@ export class ChangeLog {
       .map(writeOf);
   }
 
-  /** One page of what came after `since`. A page ends early where it grows large, but never before its first change. */
+  /** A page of the changes after `since`. It ends early if it grows large, but covers at least one change. */
   page(query: ChangesQuery, newest: number): ChangesAnswer {
     const { since, limit } = query;
     const oldest = this.#oldest() ?? newest + 1;
@@ -137,7 +138,7 @@ export class ChangeLog {
     return page.kind === 'page' ? (page.changes[0] ?? null) : null;
   }
 
-  /** The sequence before the first change since a moment (ms); null where there is none. */
+  /** The sequence before the first change since a moment, ms since the epoch; null if there is no such change. */
   sequenceBefore(moment: number): number | null {
     const [row] = this.#sql
       .exec<{ first: number | null }>(
@@ -149,9 +150,9 @@ export class ChangeLog {
     return first === null ? null : first - 1;
   }
 
-  /** The sequence of the newest kept write to a key; null where there is none. It may look through all of the log. */
+  /** The sequence of the newest kept write to a key, or null. It may scan the whole log. */
   lastWriteTo(key: string): number | null {
-    // Packed keys hold the packed form of each, but one key may hold the form of another; so it is with those in JSON.
+    // A match is only a hint: a key may contain the packed form, or the JSON, of another.
     const rows = this.#sql.exec<{ sequence: number; keys: Packed }>(
       `SELECT sequence, keys FROM change_log
        WHERE instr(keys, ?) > 0 OR instr(keys, ?) > 0 OR instr(keys, ?) > 0 OR instr(keys, ?) > 0
@@ -168,7 +169,7 @@ export class ChangeLog {
     return null;
   }
 
-  /** The writes after a sequence in their order, as many as are looked at in one step: at least one, where there are any. */
+  /** The writes after a sequence, in order, as many as one step of a recovery takes: at least one, if there is any. */
   recoverable(since: number): readonly RecoveredWrite[] {
     const rows = this.#sql.exec<RecoveredRow>(
       `SELECT log.sequence AS sequence, record, part, log.keys AS keys, commands, callback, confirmed_at
@@ -207,7 +208,7 @@ export class ChangeLog {
   }
 }
 
-/** A write whose events may be owed once more. */
+/** A write whose events may be sent again. */
 export interface RecoveredWrite {
   readonly sequence: number;
   readonly write: CommittedWrite;
@@ -245,7 +246,7 @@ function commandsOf(
     : unpackCommands(commands, keys);
 }
 
-/** A committed write as the feed tells it. */
+/** A committed write in the form of the feed. */
 export function changeFrom(
   { record, keys, commands }: CommittedWrite,
   sequence: number,
@@ -256,12 +257,12 @@ export function changeFrom(
   return values ? { ...thin, commands, part } : thin;
 }
 
-/** A change of members as the feed tells it. It is of no write, and has no keys. */
+/** A change of members in the form of the feed. It belongs to no write, and has no keys. */
 function memberChangeFrom(member: MemberChange): Change {
   return { sequence: member.sequence, id: '', transaction: '', at: member.at, keys: [], member };
 }
 
-/** What `writes` add to the log, as the feed tells it, in the order of the log. */
+/** The changes that `writes` add to the log, in its order and in the form of the feed. */
 export function changesIn(writes: readonly StorageWrite[]): readonly Change[] {
   const changes = writes.flatMap((write) => {
     if (write.kind === 'members') return write.changes.map(memberChangeFrom);
@@ -274,20 +275,20 @@ export function changesIn(writes: readonly StorageWrite[]): readonly Change[] {
   return changes.sort((a, b) => a.sequence - b.sequence);
 }
 
-/** The change of a row, or null where it was not asked for. */
+/** The change of a row, or null if the query does not ask for it. */
 function askedFor(row: ChangeRow, { prefixes, values, members }: ChangesQuery): Change | null {
   const { sequence, record, part, member } = row;
   if (member !== null) return members ? memberChangeFrom(parse<MemberChange>(member)) : null;
   assert(record !== null, 'a write of the log has its record');
   const keys = keysOf(row);
   if (!concerns(keys, prefixes)) return null;
-  // Large, and often not asked for.
+  // Unpacked only on request, because they may be large.
   const commands = values ? commandsOf(row, keys) : [];
   const write = { record: recordIn({ record, part }), keys, commands, callback: null };
   return changeFrom(write, sequence, values);
 }
 
-/** About the bytes that a row takes. */
+/** The approximate size of a row, in bytes. */
 function sizeOf({
   keys,
   commands,
@@ -301,7 +302,7 @@ function sizeOf({
   return packed + (record?.length ?? 0);
 }
 
-/** Rows were written by this class alone, so their JSON has the shape that it gave them. */
+/** Only this class writes the rows, so their JSON has the expected shape. */
 function parse<Value>(text: string): Value {
   const value: Value = JSON.parse(text);
   return value;

@@ -1,3 +1,4 @@
+/** Stores the output of the core, and reads the state for a new life. */
 import { assert, unreachable } from '../../../shared/assert.ts';
 import type { Retention } from '../../../shared/config/configuration.ts';
 import type { WriteRecord } from '../../../shared/contracts/coordinator.ts';
@@ -57,7 +58,7 @@ type MetaName =
 
 type WriteOf<Kind> = Extract<StorageWrite, { kind: Kind }>;
 
-/** The durable state of one coordinator, in its object's SQLite. What it holds is what the protocol rests on. */
+/** The durable state of one coordinator, in the SQLite of its object. The protocol relies on it. */
 export class CoordinatorStorage {
   readonly changes: ChangeLog;
   readonly hooks: HookStorage;
@@ -69,7 +70,7 @@ export class CoordinatorStorage {
   readonly #pruner: Pruner;
   #writesBegun = 0;
   #room: Room;
-  /** What was written since the size of the database was looked at: writes, and about their bytes. */
+  /** The writes since the size of the database was measured, and their approximate bytes. */
   #grownWrites = 0;
   #grownBytes = 0;
   #plainKeysUntil = 0;
@@ -88,10 +89,10 @@ export class CoordinatorStorage {
   }
 
   /**
-   * Begins a new life: raises the incarnation and reads what the last one left. The output gate holds back every
-   * round until the raised incarnation is durable. On the very first start the clock becomes the generation, so
-   * that a region which holds the state of another coordinator is recognised. Throws {@link UnknownStorageFormat} before
-   * anything is written. A storage that is full is emptied of what is not promised to anybody before it is written to.
+   * Begins a new life: raises the incarnation and reads the state of the last one. The output gate delays every round
+   * until the raised incarnation is durable. On the very first start the clock becomes the generation, so that a region
+   * with the state of another coordinator is recognized. A full storage is pruned first, so that there is room to
+   * write. Throws {@link UnknownStorageFormat} before it writes anything.
    */
   begin(now: number): Stored {
     const { sql } = this.#storage;
@@ -132,7 +133,7 @@ export class CoordinatorStorage {
     });
   }
 
-  /** Stores all of `writes` in one transaction. A throw means that nothing of it may be acted on. */
+  /** Stores all of `writes` in one transaction. If it throws, none of them may be acted on. */
   write(writes: readonly StorageWrite[]): void {
     if (writes.length === 0) return;
     this.#writesBegun += 1;
@@ -145,17 +146,17 @@ export class CoordinatorStorage {
     }
   }
 
-  /** True where it is worth a look whether something can be dropped. */
+  /** True if enough was written since the last pruning that there may be something to drop. */
   get isPruneDue(): boolean {
     return this.#isPruneDue;
   }
 
-  /** What there is room for, as far as it was looked at. */
+  /** The room for further writes, by the last measurement. */
   get room(): Room {
     return this.#room;
   }
 
-  /** What was recorded under an idempotency key. `now` is the clock, ms. */
+  /** The write recorded under an idempotency key, or null. `now` is the clock, ms since the epoch. */
   recordedUnder(key: string, now: number): RecordedWrite | null {
     const recorded = this.#recordedUnder(key);
     if (recorded !== null || now > this.#plainKeysUntil) return recorded;
@@ -184,7 +185,7 @@ export class CoordinatorStorage {
     return { record: recordIn(row), confirmed: row.confirmed_at !== null };
   }
 
-  /** Why a write was given up, if somebody was told that it is aborted; null where nobody was. */
+  /** The reason why a write was given up, if an event has reported it as aborted; else null. */
   abandoned(id: WriteId): string | null {
     const [row] = this.#storage.sql
       .exec<{ record: string }>('SELECT record FROM write WHERE id = ?', id)
@@ -192,7 +193,7 @@ export class CoordinatorStorage {
     return row === undefined ? null : abandonedIn(row.record);
   }
 
-  /** Those of `transactions` that are recorded as committed. */
+  /** The decisions about those of `transactions` that are recorded as committed. */
   decisionsOf(transactions: readonly TransactionOrder[]): readonly StoredDecision[] {
     return transactions.flatMap((transaction) => {
       const [row] = this.#storage.sql
@@ -205,7 +206,7 @@ export class CoordinatorStorage {
     });
   }
 
-  /** Decisions of transactions at or below it may have been dropped. */
+  /** Decisions about transactions up to and including this one may have been dropped. */
   get horizon(): TransactionOrder {
     return [this.#meta('horizon_incarnation') ?? 0, this.#meta('horizon_number') ?? 0];
   }
@@ -215,7 +216,7 @@ export class CoordinatorStorage {
     this.#setMeta('horizon_number', number);
   }
 
-  /** How many writes this instance has begun; each that succeeds proves that it owns its storage. */
+  /** The number of writes that this instance has begun; each that succeeds proves that it owns its storage. */
   get writesBegun(): number {
     return this.#writesBegun;
   }
@@ -227,8 +228,8 @@ export class CoordinatorStorage {
   }
 
   /**
-   * Drops one slice of what is older than its retention, or of what has to go because the room is short. True if there may
-   * be more to drop. Throws what the storage throws.
+   * Drops one slice of the entries that are past their retention, or that have to go because room is short. True if
+   * there may be more to drop. Throws the errors of the storage.
    */
   prune(
     now: number,
@@ -368,7 +369,7 @@ export class CoordinatorStorage {
     );
   }
 
-  /** Who was told that a write is aborted must not hear the contrary, should its sender send it again. */
+  /** An event reports the write as aborted, so it must not be committed later if its sender sends it again. */
   #recordAbandoned({ write: { record }, at, reason = '' }: OutboxWriteEvent): void {
     this.#storage.sql.exec(
       `INSERT OR IGNORE INTO write (id, incarnation, number, decided_at, record, rejected)
@@ -405,7 +406,7 @@ export class CoordinatorStorage {
     return row?.value ?? null;
   }
 
-  /** The writes of one transaction come in any order, and the highest value counts. */
+  /** Raises a value; a lower one is ignored, because the writes of one transaction come in any order. */
   #raiseMeta(name: MetaName, value: number): void {
     this.#storage.sql.exec(
       `INSERT INTO meta (name, value) VALUES (?, ?)
@@ -420,7 +421,7 @@ export class CoordinatorStorage {
   }
 }
 
-/** The reason in the record of a write that was given up, or null in that of one that was decided. */
+/** The reason in the record of a write that was given up; null in the record of a decided one. */
 function abandonedIn(text: string): string | null {
   const record: { readonly abandoned?: string } = JSON.parse(text);
   return record.abandoned ?? null;

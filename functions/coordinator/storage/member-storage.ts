@@ -1,3 +1,4 @@
+/** Stores the members of a shard. */
 import type {
   BlockedKey,
   MemberChange,
@@ -40,7 +41,7 @@ type MemberRow = {
   agreed: number | null;
 };
 
-/** What a coordinator keeps of its members: their state, what each has missed, and how it came to that. */
+/** The stored members of a shard: their states, the keys that each has missed, and the history of their changes. */
 export class MemberStorage implements AddressStorage {
   readonly #sql: Sql;
 
@@ -54,7 +55,7 @@ export class MemberStorage implements AddressStorage {
     this.#addColumn('agreed', 'INTEGER');
   }
 
-  /** The tables of release 0.1 had no such column. */
+  /** Adds a column that the tables of release 0.1 did not have. */
   #addColumn(column: string, type: string): void {
     const columns = this.#sql.exec<{ name: string }>(
       "SELECT name FROM pragma_table_info('member')",
@@ -97,7 +98,7 @@ export class MemberStorage implements AddressStorage {
     );
   }
 
-  /** Forgets a region, with what it missed. */
+  /** Forgets a region and the keys that it missed. */
   forget(region: RegionId): void {
     this.#sql.exec('DELETE FROM member WHERE id = ?', region);
     this.copied(region, null);
@@ -116,7 +117,7 @@ export class MemberStorage implements AddressStorage {
     return [...missed].map(([region, keys]) => ({ region, keys }));
   }
 
-  /** Marks keys as missed. Of a key that is marked already the higher sequence counts. */
+  /** Marks keys as missed. If a key is marked already, the higher sequence counts. */
   miss({ region, keys }: MissedKeys): void {
     for (const [key, sequence] of keys) {
       this.#sql.exec(
@@ -153,7 +154,7 @@ export class MemberStorage implements AddressStorage {
     for (const key of keys) this.#sql.exec('DELETE FROM blocked WHERE key = ?', key);
   }
 
-  /** Adds to the history, which no retention of writes shortens. */
+  /** Adds to the history, to which the retention of writes does not apply. */
   remember(change: MemberChange): void {
     const value = JSON.stringify(change);
     this.#sql.exec('INSERT INTO member_history VALUES (?, ?)', change.sequence, value);
@@ -171,7 +172,7 @@ export class MemberStorage implements AddressStorage {
       .map(({ value }) => parse<MemberChange>(value));
   }
 
-  /** Keeps the history bounded: the oldest entries go. */
+  /** Drops the oldest entries of the history beyond its bound. */
   prune(): void {
     this.#sql.exec(
       `DELETE FROM member_history WHERE sequence <=
@@ -236,7 +237,7 @@ function membershipOf(text: string): Membership {
   return { ...stored, leaving: { ...rest, manualReturn } };
 }
 
-/** Rows were written by this class alone, so their JSON has the shape that it gave them. */
+/** Only this class writes the rows, so their JSON has the expected shape. */
 function parse<Value>(text: string): Value {
   const value: Value = JSON.parse(text);
   return value;

@@ -1,21 +1,22 @@
+/** Packs keys, commands and replies into BLOBs. */
 import { assert } from '../../../shared/assert.ts';
 import { bytesWithin, textWithBytes } from '../../../shared/commands/raw-bytes.ts';
 import { type Bytes, charactersOf, codesOf } from '../../../shared/contracts/bytes.ts';
 
 /**
- * The stored form of keys, commands and replies: their bytes, whatever these are, as a BLOB. JSON would take six bytes
- * for a control character, and for a byte that is no UTF-8.
+ * The stored form of keys, commands and replies: their raw bytes, as a BLOB. JSON would take six bytes for a control
+ * character, and for a byte that is not valid UTF-8.
  *
- * A text is `<length>:<bytes>`, and texts stand behind each other. A command is `*<count>;` and its words; a word that
- * is one of the write's keys is `#<position>;` if that is shorter. stored-size.ts counts the bytes of this form.
+ * A text is `<length>:<bytes>`, and texts follow each other. A command is `*<count>;` and its words; a word that is one
+ * of the write's keys is `#<position>;` if that is shorter. stored-size.ts counts the bytes of this form.
  */
 
-/** The texts, packed. */
+/** Packs texts. */
 export function packTexts(texts: readonly string[]): ArrayBuffer {
   return packBytes(texts.map(packedText).join(''));
 }
 
-/** The texts that {@link packTexts} has packed. Throws InvariantViolation for any other bytes. */
+/** Unpacks the texts of {@link packTexts}. Throws InvariantViolation for any other bytes. */
 export function unpackTexts(packed: ArrayBuffer): readonly string[] {
   const reader = new Reader(unpackBytes(packed));
   const texts: string[] = [];
@@ -23,7 +24,7 @@ export function unpackTexts(packed: ArrayBuffer): readonly string[] {
   return texts;
 }
 
-/** The commands of a write to `keys`, packed. */
+/** Packs the commands of a write to `keys`. */
 export function packCommands(
   commands: readonly (readonly string[])[],
   keys: readonly string[],
@@ -40,7 +41,7 @@ export function packCommands(
   return packBytes(packed.join(''));
 }
 
-/** The commands that {@link packCommands} has packed with the same keys. Throws InvariantViolation for any other bytes. */
+/** Unpacks the commands of {@link packCommands}, given the same keys. Throws InvariantViolation for any other bytes. */
 export function unpackCommands(
   packed: ArrayBuffer,
   keys: readonly string[],
@@ -56,12 +57,12 @@ export function unpackCommands(
   return commands;
 }
 
-/** A text of one character per byte, as its bytes. */
+/** Converts a string with one character per byte to its bytes. */
 export function packBytes(text: Bytes): ArrayBuffer {
   return codesOf(text).buffer;
 }
 
-/** The bytes as a text of one character per byte. */
+/** Converts bytes to a string with one character per byte. */
 export function unpackBytes(packed: ArrayBuffer): Bytes {
   return charactersOf(new Uint8Array(packed));
 }
@@ -71,7 +72,7 @@ function packedText(text: string): Bytes {
   return `${bytes.length}:${bytes}`;
 }
 
-/** Reads what was packed from its beginning to its end. */
+/** Reads a packed value from its beginning to its end. */
 class Reader {
   readonly #packed: Bytes;
   #at = 0;
@@ -84,7 +85,7 @@ class Reader {
     return this.#at >= this.#packed.length;
   }
 
-  /** The digits between `mark`, which stands here, and the next `end`. */
+  /** Reads the number between `mark`, which must be next, and the following `end`. */
   number(mark: string, end: string): number {
     const first = this.#at + mark.length;
     const last = this.#packed.indexOf(end, first);

@@ -1,3 +1,4 @@
+/** Drops old entries of the storage. */
 import type { Retention } from '../../../shared/config/configuration.ts';
 import { compareOrder, type TransactionOrder } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
@@ -11,19 +12,19 @@ type LogRow = {
 };
 
 type Pruned = Pick<Retention, 'keptMs' | 'keptWrites'> & {
-  /** True where the room is short: then what nobody was promised goes once it is `limits.keptMsMinimum` old. */
+  /** True if room is short: entries without a promise are then dropped at the age of `limits.keptMsMinimum`. */
   readonly isPressed: boolean;
 };
 
-/** Where it is kept up to which transactions decisions may have been dropped. */
+/** The stored horizon: decisions about transactions up to and including it may have been dropped. */
 export interface Horizon {
   horizon: TransactionOrder;
 }
 
 /**
- * Drops what is older than its retention, in slices of a few rows. Each table is dropped from where its index begins, so
- * the place to go on from needs no note, no slice looks at what is kept, and a new life has nothing to go through. A slice
- * deletes before it writes: it works in a storage that is full.
+ * Drops entries past their retention, in slices of a few rows. Each table is pruned from the beginning of an index,
+ * so no position has to be stored, no slice scans rows that stay, and a new life has nothing to catch up on. A slice
+ * deletes before it writes, so it works in a full storage.
  */
 export class Pruner {
   readonly #storage: SqlObjectStorage;
@@ -47,9 +48,8 @@ export class Pruner {
   }
 
   /**
-   * Drops changes from the beginning of the log only, and no further than the oldest write that some region has yet to
-   * apply, so that it never has a gap; their records and decisions go with them. A record that was promised to an
-   * idempotency key stays.
+   * Drops changes from the beginning of the log, with their records and decisions, so that the log never has a gap. It
+   * stops at the oldest write that some region has yet to apply. A record that is promised to an idempotency key stays.
    */
   #dropChanges(before: number, keptWrites: number): boolean {
     const { sql } = this.#storage;
@@ -73,7 +73,7 @@ export class Pruner {
        AND id IN (SELECT write_id FROM change_log WHERE sequence <= ?)`,
       last,
     );
-    // One whose writes are dropped in part is kept until the last of them is.
+    // A decision stays until the last of its writes is dropped.
     sql.exec(
       `DELETE FROM decision WHERE sequence <= ? AND (incarnation, number) IN
        (SELECT incarnation, number FROM change_log WHERE sequence <= ?)`,
@@ -95,7 +95,7 @@ export class Pruner {
     return first ?? Number.MAX_SAFE_INTEGER;
   }
 
-  /** Rejections that no key stands for. */
+  /** Drops rejections without an idempotency key. */
   #dropRejected(before: number): boolean {
     const dropped = this.#storage.sql
       .exec(
@@ -109,7 +109,7 @@ export class Pruner {
     return dropped.length === limits.rowsPerPrune;
   }
 
-  /** Keys whose promised time is over, with their records, unless those are kept for another reason. */
+  /** Drops expired idempotency keys, with their records, unless these are kept for another reason. */
   #dropKeys(now: number, before: number): boolean {
     const { sql } = this.#storage;
     const over = sql
@@ -119,7 +119,7 @@ export class Pruner {
            AND log.write_id = write.id) AS logged
          FROM write INDEXED BY keyed WHERE idempotency_key IS NOT NULL AND kept_until < ?
          ORDER BY kept_until LIMIT ?`,
-        // The next life may be on a machine whose clock is behind this one.
+        // The next life may run on a machine whose clock is behind this one's.
         now - limits.keysGraceMs,
         limits.rowsPerPrune,
       )

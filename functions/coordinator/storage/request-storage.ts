@@ -1,3 +1,4 @@
+/** Stores requests under their idempotency keys. */
 import type {
   KeptResponse,
   KeyedRequest,
@@ -18,14 +19,16 @@ const schema = `
 type Row = { digest: string; seed: string; at: number; response: string | null };
 
 /**
- * Requests under their Idempotency-Keys, and the responses of those that were carried out. A key is kept for
- * limits.requestsKeptMs from the first request on, and never forgotten before: if there is no room, new ones are refused.
+ * Requests with an Idempotency-Key that are not writes, and the responses to those that were executed. A key is kept
+ * for limits.requestsKeptMs after its first request, never shorter: if there is no room, new keys are refused.
  */
 export class RequestStorage {
   readonly #sql: Sql;
-  /** The attempts that are being carried out, and since when, ms. They end with this life: then the next one may begin. */
+  /**
+   * The attempts under way, each with its start, ms since the epoch. They end with this life: then another may begin.
+   */
   readonly #underway = new Map<string, { readonly attempt: string; readonly since: number }>();
-  /** How many requests are kept, by token; null until it is asked for in this life. */
+  /** The number of kept requests, by token; null until it is first needed in this life. */
   #counts: Map<string, number> | null = null;
 
   constructor(storage: Pick<SqlObjectStorage, 'sql'>) {
@@ -36,7 +39,7 @@ export class RequestStorage {
     this.#sql.exec(schema);
   }
 
-  /** Takes a request in. `now` is the clock, ms. */
+  /** Begins a request. `now` is the clock, ms since the epoch. */
   beginRequest(request: KeyedRequest, now: number): RequestBegun {
     this.#dropOld(now);
     const known = this.#find(request, now);
@@ -62,14 +65,14 @@ export class RequestStorage {
     const known = this.#find(request, now);
     if (end === 'unknown' || known?.digest !== digest || known.response !== null) return;
     if (end === 'nothing-done') {
-      // Another attempt may have begun meanwhile, and counts on what is kept.
+      // Another attempt has begun meanwhile, and relies on the entry.
       if (this.#underway.has(place)) return;
       this.#sql.exec('DELETE FROM request WHERE token = ? AND key = ?', token, key);
       this.#count(token, -1);
       return;
     }
     const response = JSON.stringify(end);
-    // Of a larger one the seed stays: the request is carried out again, with the same effect.
+    // Without a kept response, a repeated request is executed again from the same seed, with the same effect.
     if (response.length > limits.requestResponseCharacters) return;
     this.#sql.exec(
       'UPDATE request SET response = ? WHERE token = ? AND key = ?',
@@ -92,7 +95,7 @@ export class RequestStorage {
     return { kind: 'begun', seed: attempt, keptUntil: now + limits.requestsKeptMs };
   }
 
-  /** What is kept under a key, unless its time is over. */
+  /** The entry of a key, or null if there is none or its time is over. */
   #find({ token, key }: KeyedRequest, now: number): Row | null {
     const [row] = this.#sql
       .exec<Row>(
@@ -107,7 +110,7 @@ export class RequestStorage {
     return null;
   }
 
-  /** Drops some of those whose time is over: each that comes makes room for more than itself. */
+  /** Drops some expired entries: more per new request than the one that it adds. */
   #dropOld(now: number): void {
     const old = this.#sql
       .exec<{ token: string; key: string }>(

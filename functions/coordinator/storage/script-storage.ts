@@ -1,3 +1,4 @@
+/** Stores the texts of users' scripts. */
 import { scriptOf, type UserScript } from '../../../shared/commands/user-scripts.ts';
 import { utf8Length } from '../../../shared/contracts/bytes.ts';
 import { limits } from '../../../shared/limits.ts';
@@ -11,20 +12,20 @@ const schema = `
 
 interface KeptScript {
   readonly text: string;
-  /** Null until it is used in this life: reading all texts would hold up its start. */
+  /** Null until its first use in this life: analyzing all texts would delay the start. */
   script: UserScript | null;
-  /** True once SCRIPT LOAD has brought it: it stays until SCRIPT FLUSH. */
+  /** True if it came by SCRIPT LOAD: it stays until SCRIPT FLUSH. */
   readonly loaded: boolean;
   readonly bytes: number;
 }
 
 /**
- * The texts of users' scripts by their digests. What SCRIPT LOAD brought stays; of what EVAL brought, the one goes first
- * that was not used for the longest time, as far as this life of the coordinator knows.
+ * The texts of users' scripts by their digests. Texts from SCRIPT LOAD stay; of those from EVAL, the least recently
+ * used is dropped first, as far as this life of the coordinator knows.
  */
 export class ScriptStorage {
   readonly #sql: Sql;
-  /** The least used first. */
+  /** The least recently used first. */
   readonly #scripts = new Map<string, KeptScript>();
   #bytes = 0;
   #lastAdded = 0;
@@ -41,7 +42,7 @@ export class ScriptStorage {
       )
       .toArray();
     for (const { sha, text, loaded, added } of rows) {
-      // Texts are kept as JSON, since they may hold bytes that are no UTF-8.
+      // Texts are stored as JSON, because they may hold bytes that are not valid UTF-8.
       this.#remember(sha, JSON.parse(text), null, loaded === 1);
       this.#lastAdded = added;
     }
@@ -60,12 +61,12 @@ export class ScriptStorage {
     return this.#use(sha)?.text ?? null;
   }
 
-  /** Whether a digest is known. It counts as no use. */
+  /** True if a digest is known. This does not count as a use. */
   has(sha: string): boolean {
     return this.#scripts.has(sha);
   }
 
-  /** Keeps a script. `full`: what SCRIPT LOAD has brought leaves no room for it. */
+  /** Stores a script. `full`: the texts from SCRIPT LOAD leave no room for it. */
   keep(script: UserScript, loaded: boolean): 'kept' | 'full' {
     const known = this.#scripts.get(script.sha);
     if (known !== undefined && (known.loaded || !loaded)) {
@@ -86,7 +87,7 @@ export class ScriptStorage {
     return 'kept';
   }
 
-  /** Drops a script that EVAL brought, and that is no Lua. */
+  /** Drops a text that came by EVAL and is not Lua. */
   drop(sha: string): void {
     if (this.#scripts.get(sha)?.loaded !== false) return;
     this.#forget(sha);
@@ -99,7 +100,7 @@ export class ScriptStorage {
     this.#sql.exec('DELETE FROM script');
   }
 
-  /** Makes it the one that was used last. */
+  /** Makes the script the most recently used. */
   #use(sha: string): KeptScript | null {
     const kept = this.#scripts.get(sha);
     if (kept === undefined) return null;
@@ -119,7 +120,7 @@ export class ScriptStorage {
     this.#scripts.delete(sha);
   }
 
-  /** Drops what EVAL brought until one more script of so many bytes fits; false where that does not suffice. */
+  /** Drops texts from EVAL until one more script of `bytes` fits; false if that does not suffice. */
   #makeRoom(bytes: number): boolean {
     const isLoaded = ({ loaded }: KeptScript) => loaded;
     const lasting = [...this.#scripts.values()].filter(isLoaded);

@@ -1,9 +1,11 @@
+/** The SQLite of a Durable Object, as types. */
+
 /** A value of a row. A BLOB is an ArrayBuffer. */
 export type SqlValue = string | number | null | ArrayBuffer;
 
-/** The part of an object's SQLite that is used here, so that a test can stand in for it. */
+/** The part of an object's SQLite that is used here, so that a test can replace it. */
 export interface Sql {
-  /** The bytes that are in use: what was deleted does not count. */
+  /** The bytes in use, without deleted rows. */
   readonly databaseSize: number;
   exec<Row extends Record<string, SqlValue>>(
     statement: string,
@@ -11,9 +13,9 @@ export interface Sql {
   ): Iterable<Row> & { toArray(): Row[] };
 }
 
-/** The storage of an object as far as it is used. */
+/** The part of an object's storage that is used here. */
 export interface SqlObjectStorage {
   readonly sql: Sql;
-  /** Throws what `work` throws, and then nothing of it is kept. */
+  /** Runs `work` in a transaction. An error of `work` is thrown, and rolls everything back. */
   transactionSync<Result>(work: () => Result): Result;
 }

@@ -1,21 +1,22 @@
+/** Numbers the formats of the storage, and converts old ones. */
 import { limits } from '../../../shared/limits.ts';
 import { hasTable, writtenFormat } from '../../platform/storage-form.ts';
 import type { Sql } from './sql.ts';
 
 /**
- * The form of a coordinator's storage. Format 1 is that of release 0.1, which wrote no number. Raise it with each change
- * that the release before would misread, and turn the old form into the new one when a life begins.
+ * The format of a coordinator's storage. Format 1 is that of release 0.1, which stored no number. Raise it with each
+ * change that the previous release would misread, and convert the old format when a life begins.
  */
 export const storageFormat = 2;
 
-/** The format of the storage, or null where nothing is stored. It only reads. */
+/** The format of the storage, or null if it is empty. It only reads. */
 export function formatOf(sql: Sql): number | null {
   return hasTable(sql, 'meta') ? writtenFormat(sql, 'coordinator', storageFormat) : null;
 }
 
 /**
- * What a storage has to have before the tables and indexes of this release are made. Keys, commands and outcomes stay in
- * their old form, which change-log.ts reads.
+ * Converts the tables of format 1, before the tables and indexes of this release are created. Keys, commands and
+ * outcomes keep their old form, which change-log.ts reads.
  */
 const fromFormat1 = `
   ALTER TABLE write ADD COLUMN kept_until INTEGER;
@@ -29,10 +30,10 @@ const fromFormat1 = `
 `;
 
 /**
- * Turns the form of an older release into that of this one. Idempotency keys of release 0.1 belong to no token; until the
- * last of them is over (`plain_keys_until`), a key that is not found under its token is looked up without it.
+ * Converts the storage of an older release. Idempotency keys of release 0.1 belong to no token; until the last of them
+ * expires (`plain_keys_until`), a key that is not found under its token is looked up without it.
  */
 export function upgrade(sql: Sql, format: number | null): void {
-  // Before release 0.1 there was a time without these tables: then there is nothing to turn.
+  // A storage from before release 0.1 may lack these tables: then there is nothing to convert.
   if (format === 1 && hasTable(sql, 'write')) sql.exec(fromFormat1);
 }

@@ -1,3 +1,4 @@
+/** Stores subscriptions, and the outbox of their events. */
 import type {
   Callback,
   EndpointId,
@@ -30,14 +31,14 @@ type OutboxRow = {
   body: string;
 };
 
-/** What a coordinator keeps for systems that hook in: who wants to hear, and what they are still owed. */
+/** The stored subscriptions of webhooks, the targets of callbacks, and the outbox of events for couriers. */
 export class HookStorage implements HandoverStorage {
   readonly #sql: Sql;
-  /** How many events each endpoint is owed, whose turn comes first at first: to ask the table would read all of it. */
+  /** The number of events in the outbox per endpoint, the next to serve first: a query would read the whole table. */
   readonly #outboxCounts = new Map<EndpointId, number>();
-  /** Their hosts, as far as they were asked for. */
+  /** The hosts of these endpoints, as far as they were needed. */
   readonly #hosts = new Map<EndpointId, string | null>();
-  /** The target that pruning looked at last. */
+  /** The last target that pruning has examined. */
   #prunedTo = '';
 
   constructor(storage: Pick<SqlObjectStorage, 'sql'>) {
@@ -52,12 +53,12 @@ export class HookStorage implements HandoverStorage {
     for (const { endpoint, count } of rows) this.#outboxCounts.set(endpoint, count);
   }
 
-  /** True while some courier has to take over events. */
+  /** True while there are events in the outbox. */
   get hasOutbox(): boolean {
     return this.#outboxCounts.size > 0;
   }
 
-  /** How many endpoints are owed events. */
+  /** The number of endpoints with events in the outbox. */
   get outboxCount(): number {
     return this.#outboxCounts.size;
   }
@@ -76,12 +77,14 @@ export class HookStorage implements HandoverStorage {
     }
   }
 
-  /** The endpoints that are owed events, in their turn: one that was just served comes last. Goes on as they change. */
+  /**
+   * The endpoints with events in the outbox; one that was just served comes last. The iterator follows their changes.
+   */
   outboxEndpoints(): Iterator<EndpointId> {
     return this.#outboxCounts.keys();
   }
 
-  /** The host of an endpoint that is owed events; null if nobody knows it any more. */
+  /** The host of an endpoint with events in the outbox; null if its target is no longer known. */
   hostOf(endpoint: EndpointId): string | null {
     const known = this.#hosts.get(endpoint);
     if (known !== undefined) return known;
@@ -92,7 +95,7 @@ export class HookStorage implements HandoverStorage {
     return host;
   }
 
-  /** The oldest events that an endpoint is owed, and as many as fit a call: at least one. */
+  /** The oldest events of an endpoint, as many as fit into one call: at least one, if there is any. */
   outboxOf(endpoint: EndpointId, count: number): OutboxBatch {
     const rows = this.#sql.exec<OutboxRow>(
       'SELECT * FROM owed WHERE endpoint = ? ORDER BY position LIMIT ?',
@@ -111,9 +114,9 @@ export class HookStorage implements HandoverStorage {
     return { endpoint, events, through };
   }
 
-  /** The courier has taken the batch over, durably. */
+  /** Removes a batch that its courier has stored. */
   settle({ endpoint, through }: OutboxBatch): void {
-    // Counted, as the endpoint may have been unsubscribed meanwhile, with all that it was owed.
+    // The deleted rows are counted: unsubscribing the endpoint meanwhile may have deleted them already.
     const settled = this.#sql
       .exec('DELETE FROM owed WHERE endpoint = ? AND position <= ? RETURNING 1', endpoint, through)
       .toArray().length;
@@ -123,7 +126,7 @@ export class HookStorage implements HandoverStorage {
     else this.#hosts.delete(endpoint);
   }
 
-  /** Remembers where the callbacks of an endpoint go. */
+  /** Stores the target of a callback. */
   keepTarget(callback: Callback | null): void {
     if (callback === null) return;
     const { endpoint, url, secret } = callback;
@@ -154,11 +157,11 @@ export class HookStorage implements HandoverStorage {
       subscription.endpoint,
       value,
     );
-    // Its address may be another one.
+    // Its address may have changed.
     this.#hosts.delete(subscription.endpoint);
   }
 
-  /** Forgets a subscription and what it is owed; false where there is none. */
+  /** Deletes a subscription and its events; false if there is none. */
   dropSubscription(endpoint: EndpointId): boolean {
     const known = this.subscriptions().some((one) => one.endpoint === endpoint);
     this.#sql.exec('DELETE FROM subscription WHERE endpoint = ?', endpoint);
@@ -169,8 +172,8 @@ export class HookStorage implements HandoverStorage {
   }
 
   /**
-   * Drops the targets of callbacks that are owed nothing: each further event brings its target along. One call looks at a
-   * bounded number of them, and the next one goes on from there.
+   * Drops the targets of callbacks without events in the outbox: each further event comes with its target. One call
+   * examines a bounded number of targets, and the next continues from there.
    */
   prune(): void {
     const looked = this.#sql
@@ -196,7 +199,7 @@ export class HookStorage implements HandoverStorage {
     return { id: row.id, privateKey: row.private, publicKey: row.public };
   }
 
-  /** Keeps a new key, unless there is one already; the kept one is returned. */
+  /** Stores a new key, unless there is one already; returns the stored key. */
   keepSigningKey(key: SigningKey): SigningKey {
     const known = this.signingKey();
     if (known !== null) return known;

@@ -15,8 +15,8 @@ const checkWebhooks =
   'The outcome of the change is unknown. Check GET /v1/webhooks, then retry if needed.';
 
 /**
- * The reaction to a call without an answer. `repeat`: it is made once more, since the method changes nothing, or has the
- * same effect if it is executed twice. Otherwise the call is not repeated, and the client gets this detail.
+ * The reaction to a call without an answer. `repeat`: it is made once more, since the method changes nothing, or has
+ * the same effect if it is executed twice. Otherwise the call is not repeated, and the client gets this detail.
  */
 const ifUnanswered: Readonly<Record<CalledMethod, 'repeat' | { readonly detail: string }>> = {
   recall: 'repeat',
@@ -87,7 +87,7 @@ export async function callCoordinator<Name extends CalledMethod>(
 /** The headers of a problem after which a retry may succeed at once. */
 export const retryLater = { 'Retry-After': '1' } as const;
 
-/** The problem of a call between releases that do not understand each other; the deployment that explains it ends soon. */
+/** The problem of a call between releases that do not understand each other, as during a deployment. */
 export function versionUnknown(error: UnfitVersion): ReturnType<typeof failure> {
   return failure('version-unknown', error.message, {}, retryLater);
 }
