@@ -40,7 +40,7 @@ describe('GET of a key', () => {
     ['zset', '["m","1.5"]', [['m', '1.5']]],
     ['list', '["a","b"]', ['a', 'b']],
     ['set', '["a"]', ['a']],
-  ])('answers a %s whole', async (type, reply, value) => {
+  ])('returns a whole %s', async (type, reply, value) => {
     const first = read(`[{"s":"${type}"},${wrongType}]`);
     const edge = edgeHolding(first, read(`[{"s":"${type}"},${reply}]`));
     const response = await edge.ask('GET', path);
