@@ -22,7 +22,7 @@ import { type CourierSettings, readSettings } from './settings.ts';
 import { CourierStorage, type DueDelivery, type Endpoint } from './storage.ts';
 
 const storedBefore: Proof = {
-  none: 'everything that it acknowledges was stored while it owned its storage, and its log is for people',
+  none: 'it acknowledges an event only after storing it in storage that it owns, and its log is only informative',
 };
 
 /**

@@ -29,14 +29,14 @@ export const settingsSchema = z.object({
     .min(50)
     .max(timeoutMsMaximum)
     .default(limits.deliveryTimeoutMs)
-    .describe('An attempt to deliver without a full response by then has failed.'),
+    .describe('The time after which a delivery attempt without a complete response fails.'),
   LOCKSTEP_DELIVERY_PAUSES_MS: z
     .string()
     .transform((text) => text.split(',').map((pause) => Number(pause.trim())))
     .pipe(z.array(z.int().min(0).max(pauseMsMaximum)).max(pausesMaximum))
     .default([...limits.deliveryPausesMs])
     .describe(
-      'The pauses before each attempt to deliver, in ms, with commas between them. Their number is the number of attempts.',
+      'The pause before each delivery attempt, in ms, separated by commas. Their number is the number of attempts.',
     ),
   LOCKSTEP_DELIVERIES_KEPT_MS: z.coerce
     .number('use a whole number of milliseconds')
@@ -44,7 +44,7 @@ export const settingsSchema = z.object({
     .min(keptMsMinimum)
     .max(keptMsMaximum)
     .default(limits.deliveriesKeptMs)
-    .describe('How long the log of deliveries keeps deliveries that have ended.'),
+    .describe('The time for which the log keeps deliveries that have ended.'),
 });
 
 /**

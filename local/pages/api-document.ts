@@ -92,7 +92,7 @@ export async function readApiDocument(): Promise<ApiDocument> {
 }
 
 function unused(): never {
-  throw new Error('GET /openapi.json asks nobody');
+  throw new Error('GET /openapi.json calls no dependency');
 }
 
 const unusedDependencies: EdgeDependencies = {

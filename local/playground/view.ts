@@ -122,7 +122,7 @@ export interface SampleAnswer {
 export function writeText(key: string, { status, body, ms }: WriteOutcome): string {
   const took = `${Math.round(ms)} ms`;
   if (status !== 200) {
-    const why = body?.detail ?? body?.title ?? 'an answer that is no JSON';
+    const why = body?.detail ?? body?.title ?? 'a response that is not JSON';
     return `write: ${status} after ${took}. ${oneLine(why)}`;
   }
   const attempts = body?.attempts ?? 1;

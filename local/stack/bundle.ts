@@ -68,6 +68,6 @@ export const quietWrangler: Readonly<Record<string, string>> = {
 function compatibilityDate(): string {
   const settings = readFileSync(join(projectDirectory, 'wrangler.toml'), 'utf8');
   const date = /^compatibility_date = "([\d-]+)"$/m.exec(settings)?.[1];
-  if (date === undefined) throw new Error('wrangler.toml says no compatibility_date');
+  if (date === undefined) throw new Error('wrangler.toml has no compatibility_date');
   return date;
 }

@@ -138,10 +138,10 @@ function reasonToClear(
   options: StackOptions,
 ): string | null {
   if (known === null) return 'there were none';
-  if (options.fresh) return 'a fresh start was asked for';
-  if (options.redis === 'embedded') return 'embedded regions keep nothing';
-  if (known.redis === 'embedded') return 'the regions were embedded and kept nothing';
-  if (known.regions.join() !== regions.join()) return 'the regions are others now';
+  if (options.fresh) return 'a fresh start was requested';
+  if (options.redis === 'embedded') return 'embedded regions keep no data';
+  if (known.redis === 'embedded') return 'the regions were embedded and kept no data';
+  if (known.regions.join() !== regions.join()) return 'the regions have changed';
   return null;
 }
 

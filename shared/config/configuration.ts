@@ -144,16 +144,16 @@ export const environmentSchema = z
       .default('')
       .describe('A hint to the platform for the location of the coordinator: near most writers.'),
     LOCKSTEP_VOTE_DEADLINE_MS: milliseconds(limits.voteDeadlineMs).describe(
-      'A vote that is not in by then counts as no.',
+      'The time after which a missing vote counts as no.',
     ),
     LOCKSTEP_ROUND_TIMEOUT_MS: milliseconds(limits.roundTimeoutMs).describe(
-      'A request to a region without a response by then is given up. Greater than LOCKSTEP_VOTE_DEADLINE_MS.',
+      'The time after which a request to a region is given up. Greater than LOCKSTEP_VOTE_DEADLINE_MS.',
     ),
     LOCKSTEP_READ_TIMEOUT_MS: milliseconds(limits.readTimeoutMs).describe(
-      'A read without a response from a region by then is sent to the next region.',
+      'The time after which a read without a response goes to the next region.',
     ),
     LOCKSTEP_OUT_AFTER_MS: milliseconds(limits.outAfterMs).describe(
-      'A region that has voted and gives no usable response for this time is evicted: writes continue without it.',
+      'The time without a usable response after which a voter is evicted: writes continue without it.',
     ),
     LOCKSTEP_OWN_HOSTS: hostList.describe(
       'The hosts that serve this deployment, separated by commas. Webhooks to them are refused, as are webhooks to the host of the request that names them.',
@@ -172,23 +172,23 @@ export const environmentSchema = z
       .string()
       .default('')
       .describe(
-        'The id of the region whose data a new deployment starts with, if all other regions are empty. Not set: if regions hold data, an operator says how to start.',
+        'The id of the region whose data a new deployment starts with, if all other regions are empty. Not set: if regions hold data, an operator decides how to start.',
       ),
     LOCKSTEP_MIN_VOTERS: whole('of regions', 1, limits.regions)
       .optional()
       .describe(
-        'With fewer regions that vote, writes are refused. Not set: 2, or 1 if there are at most two regions.',
+        'The minimum number of voters: with fewer, writes are refused. Not set: 2, or 1 if there are at most two regions.',
       ),
     LOCKSTEP_KEPT_MS: whole('of milliseconds', limits.keptMsMinimum, limits.keptMsMaximum)
       .default(limits.decisionsKeptMs)
-      .describe('How long decided writes and the change feed are kept.'),
+      .describe('The time for which decided writes and the change feed are kept.'),
     LOCKSTEP_KEPT_WRITES: whole('of writes', 1, limits.decisionsKeptMaximum)
       .default(limits.decisionsKept)
-      .describe('How many decided writes are kept; the oldest are dropped first.'),
+      .describe('The number of decided writes that are kept; the oldest are dropped first.'),
     LOCKSTEP_KEPT_BYTES: whole('of bytes', limits.keptBytesMinimum, limits.keptBytesMaximum)
       .default(limits.keptBytesDefault)
       .describe(
-        'How much the coordinator stores. If this is short, old writes are dropped sooner; at the bound no write is accepted.',
+        'The storage of the coordinator. If it is short, old writes are dropped sooner; at the bound no write is accepted.',
       ),
     LOCKSTEP_KEYS_KEPT_MS: whole(
       'of milliseconds',
@@ -197,7 +197,7 @@ export const environmentSchema = z
     )
       .default(limits.keysKeptMsDefault)
       .describe(
-        'How long the response of a write is kept under its Idempotency-Key, even if other entries are dropped sooner.',
+        'The time for which the response of a write is kept under its Idempotency-Key, even if other entries are dropped sooner.',
       ),
   })
   .refine(

@@ -123,6 +123,6 @@ describe('the outcome of a write', () => {
     expect(writeText('plays', { status: 503, body, ms: 5_000 })).toBe(
       'write: 503 after 5000 ms. Nothing was written: eu-west-1',
     );
-    expect(writeText('plays', { status: 502, body: null, ms: 1 })).toContain('no JSON');
+    expect(writeText('plays', { status: 502, body: null, ms: 1 })).toContain('not JSON');
   });
 });
