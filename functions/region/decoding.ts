@@ -1,7 +1,7 @@
 /** Decodes the replies of the region scripts. Anything else that a server sends becomes `silent`. */
 import { z } from 'zod';
 import { assert, InvariantViolation } from '../../shared/assert.ts';
-import type { Bytes } from '../../shared/contracts/bytes.ts';
+import { type Bytes, textOfBytes as textOf } from '../../shared/contracts/bytes.ts';
 import { isOutcome } from '../../shared/contracts/outcome.ts';
 import { encodeReply, type RawReply } from '../../shared/contracts/reply.ts';
 import type {
@@ -339,9 +339,4 @@ function voteOf(vote: z.infer<typeof voteSchema>, prepare: Prepare): Vote | null
         parts: vote[1].map(([part, keys]) => ({ part, keys: keys.map(textOf) })),
       };
   }
-}
-
-/** Decodes UTF-8 from a string with one character per byte. */
-function textOf(bytes: string): string {
-  return new TextDecoder().decode(Uint8Array.from(bytes, (character) => character.charCodeAt(0)));
 }
