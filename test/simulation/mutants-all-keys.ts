@@ -20,7 +20,7 @@ export const allKeysMutants: readonly Mutant[] = [
   // The regions too refuse such a transaction beside others.
   mutant(
     'R41',
-    'begins-beside-what-is-about-all-keys',
+    'begins-beside-an-all-keys-transaction',
     'flushes',
     [1, 60],
     [transactions, ' || this.#holders.has(everyKey);', ';'],
@@ -30,7 +30,7 @@ export const allKeysMutants: readonly Mutant[] = [
   ),
   mutant(
     'R41',
-    'is-about-all-keys-beside-others',
+    'begins-an-all-keys-transaction-beside-others',
     'flushes',
     [1, 60],
     [transactions, 'if (key === everyKey) return this.#undecided.size > 0;', ''],
@@ -40,14 +40,14 @@ export const allKeysMutants: readonly Mutant[] = [
   ),
   mutant(
     'R41',
-    'reads-past-what-is-about-all-keys',
+    'reads-past-an-all-keys-lock',
     'flushes',
     [240, 360],
     [model, 'return [everyKey, ...keys].flatMap', 'return keys.flatMap'],
   ),
   mutant(
     'R41',
-    'takes-a-flush-for-a-missed-key',
+    'records-a-flush-as-a-missed-key',
     'flushes',
     [1, 60],
     [members, 'if (keys.includes(flushedKey)) {', 'if (keys.length === 0) {'],
@@ -65,14 +65,14 @@ export const allKeysMutants: readonly Mutant[] = [
   ),
   mutant(
     'R42',
-    'goes-on-without-what-a-script-touches',
+    'decides-without-the-keys-that-a-script-touches',
     'flushes',
     [1, 60],
     [transaction, 'keys: [...frame.keys, ...found], bytes', 'keys: frame.keys, bytes'],
   ),
   mutant(
     'R42',
-    'stages-what-is-not-listed',
+    'stages-unlisted-keys',
     'flushes',
     [1, 60],
     [model, 'if (unlisted.length > 0) return', 'if (unlisted.length < 0) return'],

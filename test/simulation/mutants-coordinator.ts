@@ -59,7 +59,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R3',
-    name: 'takes-an-unknown-transaction-for-committed',
+    name: 'treats-unknown-transactions-as-committed',
     patches: [
       {
         file: 'shared/protocol/transactions/resolution.ts',
@@ -73,7 +73,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R4',
-    name: 'takes-a-missing-vote-for-a-yes',
+    name: 'counts-a-missing-vote-as-yes',
     patches: [
       {
         file: 'shared/protocol/transactions/tally.ts',
@@ -86,7 +86,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R4',
-    name: 'takes-a-no-for-a-yes',
+    name: 'counts-a-no-as-yes',
     patches: [
       {
         file: 'shared/protocol/transactions/tally.ts',
@@ -99,7 +99,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R4',
-    name: 'is-content-with-one-vote',
+    name: 'decides-on-a-single-vote',
     patches: [
       {
         file: 'shared/protocol/transactions/tally.ts',
@@ -135,7 +135,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R5',
-    name: 'takes-an-expiry-for-a-divergence',
+    name: 'treats-an-expiry-as-a-divergence',
     patches: [
       { file: agreement, find: 'compareBases(votes, keys, partsOfKey, latest) ??\n', replace: '' },
     ],
@@ -162,7 +162,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R6',
-    name: 'forgets-what-it-rejected',
+    name: 'forgets-rejections',
     patches: [
       {
         file: 'shared/protocol/transactions/decision.ts',
@@ -175,7 +175,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R7',
-    name: 'lets-a-frame-in-whose-key-is-locked',
+    name: 'admits-a-frame-whose-key-is-locked',
     // The region's lock would make the second one wait all the same, so locks give way as well; with that alone the first
     // rule keeps every promise.
     patches: [
@@ -191,7 +191,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R7',
-    name: 'lets-the-last-come-first',
+    name: 'admits-the-newest-frame-first',
     patches: [
       {
         file: 'shared/protocol/transactions/admission.ts',
@@ -204,7 +204,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R8',
-    name: 'lets-urgent-writes-wait',
+    name: 'keeps-urgent-writes-waiting',
     patches: [{ file: deciding, find: '    this.#preempt();\n', replace: '' }],
     runner: 'order',
     seeds: [1, 10],
@@ -239,7 +239,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R11',
-    name: 'marks-its-probes',
+    name: 'sends-work-with-its-probes',
     patches: [
       {
         file: link,
@@ -298,7 +298,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R18',
-    name: 'stands-still-while-it-is-ahead',
+    name: 'stops-its-clock-while-it-is-ahead',
     patches: [
       {
         file: 'shared/protocol/io/clock.ts',
@@ -311,7 +311,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R18',
-    name: 'begins-before-what-it-stored',
+    name: 'begins-before-its-stored-time',
     patches: [{ file: core, find: 'new Clock(now, stored.now)', replace: 'new Clock(now, now)' }],
     runner: 'order',
     seeds: [1, 50],
@@ -344,7 +344,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R19',
-    name: 'gives-up-what-is-under-way',
+    name: 'gives-up-attempts-under-way',
     patches: [
       {
         file: 'shared/protocol/transactions/pending-writes.ts',

@@ -61,7 +61,7 @@ export const copyMutants: readonly Mutant[] = [
   // Decisions ride with the round that reads, so that the locks which it finds are undecided.
   mutant(
     'R35',
-    'copies-what-is-locked',
+    'copies-locked-keys',
     'copies',
     [10, 100],
     [model, '(key) => this.#holderOf(key) !== null);', '() => false);'],
@@ -82,28 +82,28 @@ export const copyMutants: readonly Mutant[] = [
   ),
   mutant(
     'R35',
-    'takes-later-commits-for-copied',
+    'treats-later-commits-as-copied',
     'copies',
     [1, 60],
     [link, 'return missedAt !== undefined && missedAt <= noted;', 'return missedAt !== undefined;'],
   ),
   mutant(
     'R35',
-    'leaves-what-the-source-lacks',
+    'leaves-keys-that-the-source-lacks',
     'copies',
     [1, 30],
     [copy, "this.#listCursor = how.whole ? '0' : null;", 'this.#listCursor = null;'],
   ),
   mutant(
     'R35',
-    'goes-on-with-the-scan-of-another',
+    'continues-the-scan-of-another-source',
     'copies',
     [20, 140],
     [copy, "    this.#cursor = '0';\n    this.#counted = 0;", '    this.#counted = 0;'],
   ),
   mutant(
     'R35',
-    'misses-nothing-while-it-is-copied',
+    'records-no-missed-keys-during-a-copy',
     'copies',
     [1, 30],
     [
@@ -114,7 +114,7 @@ export const copyMutants: readonly Mutant[] = [
   ),
   mutant(
     'R36',
-    'takes-late-copies',
+    'accepts-late-copies',
     'copies',
     [140, 300],
     [
@@ -126,7 +126,7 @@ export const copyMutants: readonly Mutant[] = [
   // A step of an older copy is refused by its epoch as well.
   mutant(
     'R36',
-    'takes-copies-of-another-token',
+    'accepts-copies-of-another-token',
     'copies',
     [1, 110],
     [
@@ -149,7 +149,7 @@ export const copyMutants: readonly Mutant[] = [
   ),
   mutant(
     'R37',
-    'switches-in-the-midst-of-writes',
+    'cuts-over-during-writes',
     'copies',
     [1, 80],
     [returns, 'if (copy.isComplete && host.undecided === 0 && ', 'if (copy.isComplete && '],
@@ -192,7 +192,7 @@ export const copyMutants: readonly Mutant[] = [
   ),
   mutant(
     'R34',
-    'script-copies-over-strangers',
+    'script-copies-over-other-generations',
     'region',
     [1, 100],
     [
@@ -203,7 +203,7 @@ export const copyMutants: readonly Mutant[] = [
   ),
   mutant(
     'R35',
-    'script-copies-what-is-locked',
+    'script-copies-locked-keys',
     'region',
     [1, 100],
     [
@@ -214,14 +214,14 @@ export const copyMutants: readonly Mutant[] = [
   ),
   mutant(
     'R36',
-    'script-takes-late-copies',
+    'script-accepts-late-copies',
     'region',
     [20, 150],
     [script, "if kind == 'w' and number <= meta.copyNumber then return 'number' end", ''],
   ),
   mutant(
     'R36',
-    'script-takes-copies-of-another-token',
+    'script-accepts-copies-of-another-token',
     'region',
     [1, 100],
     [
@@ -232,7 +232,7 @@ export const copyMutants: readonly Mutant[] = [
   ),
   mutant(
     'R36',
-    'script-takes-copies-of-older-epochs',
+    'script-accepts-copies-of-older-epochs',
     'region',
     [1, 100],
     [

@@ -8,7 +8,7 @@ const founding = 'shared/protocol/membership/founding.ts';
 export const foundingMutants: readonly Mutant[] = [
   mutant(
     'R45',
-    'replaces-what-nobody-agreed-to-lose',
+    'replaces-keys-that-nobody-agreed-to-lose',
     'founding',
     [1, 300],
     [
@@ -19,7 +19,7 @@ export const foundingMutants: readonly Mutant[] = [
   ),
   mutant(
     'R45',
-    'begins-with-what-was-compared-without-it',
+    'begins-with-a-region-that-was-not-compared',
     'founding',
     [150, 420],
     [

@@ -81,7 +81,7 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R16',
-    'takes-a-loss-for-silence',
+    'treats-a-loss-as-silence',
     'members',
     [1, 40],
     [
@@ -103,7 +103,7 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R30',
-    'renews-from-when-it-sends',
+    'renews-from-the-time-of-sending',
     'members',
     [1, 100],
     [
@@ -128,7 +128,7 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R30',
-    'knows-of-no-older-leases',
+    'ignores-older-leases',
     'members',
     [20, 140],
     [lease, 'this.#grantedUntil = now + limits.leaseTtlMs;', 'this.#grantedUntil = now;'],
@@ -142,7 +142,7 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R31',
-    'counts-votes-of-those-that-lost',
+    'counts-votes-of-lost-regions',
     'outage',
     [1, 8],
     [
@@ -153,14 +153,14 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R31',
-    'puts-nobody-out',
+    'evicts-no-region',
     'outage',
     [1, 20],
     [members, 'return health.since + config.outAfterMs <= now;', 'return health.since < 0;'],
   ),
   mutant(
     'R31',
-    'keeps-those-that-refuse',
+    'keeps-regions-that-refuse',
     'outage',
     [1, 40],
     [members, "this.suspect(link, { cause: 'refusing'", "void (link, { cause: 'refusing'"],
@@ -179,14 +179,14 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R31',
-    'forgives-refusals-for-what-takes-no-memory',
+    'ends-refusals-by-writes-that-take-no-memory',
     'outage',
     [1, 40],
     [refusals, '? isFull === false : hasWritten', '? hasWritten : hasWritten'],
   ),
   mutant(
     'R31',
-    'copies-in-vain',
+    'copies-to-full-regions',
     'outage',
     [1, 40],
     [
@@ -206,7 +206,7 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R32',
-    'asks-no-check-of-those-that-stay',
+    'skips-the-check-of-regions-that-stay',
     'members',
     [1, 180],
     [
@@ -217,7 +217,7 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R32',
-    'lets-nobody-stay-for-another',
+    'lets-no-region-stay-for-another',
     'outage',
     [1, 20],
     [
@@ -268,7 +268,7 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R33',
-    'remembers-without-bound',
+    'records-missed-keys-without-bound',
     'members',
     [20, 150],
     [
@@ -279,7 +279,7 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R38',
-    'decides-with-too-few',
+    'decides-with-too-few-voters',
     'members',
     [1, 50],
     [
@@ -290,7 +290,7 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R38',
-    'refuses-nothing-with-too-few',
+    'refuses-nothing-with-too-few-voters',
     'outage',
     [1, 20],
     [
@@ -301,7 +301,7 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R38',
-    'lets-writes-wait-where-all-have-lost',
+    'keeps-writes-waiting-if-all-have-lost',
     'outage',
     [1, 20],
     [
@@ -323,14 +323,14 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R39',
-    'keeps-those-that-diverged',
+    'keeps-diverged-regions',
     'divergence',
     [1, 20],
     [deciding, 'if (link !== null) members.suspect(link, leaving);', ''],
   ),
   mutant(
     'R39',
-    'copies-those-that-diverged-in-part',
+    'copies-diverged-regions-in-part',
     'divergence',
     [1, 20],
     [
@@ -363,7 +363,7 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R39',
-    'forgets-what-is-blocked',
+    'forgets-blocked-keys',
     'divergence',
     [1, 20],
     [
@@ -374,14 +374,14 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R39',
-    'keeps-blocked-what-is-repaired',
+    'keeps-repaired-keys-blocked',
     'divergence',
     [1, 20],
     [members, '    blocked.remove(keys);', ''],
   ),
   mutant(
     'R40',
-    'looks-without-proof',
+    'reads-without-proof',
     'reads',
     [1, 60],
     [
@@ -392,14 +392,14 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R40',
-    'looks-unchecked',
+    'reads-unchecked',
     'reads',
     [1, 200],
     [lookups, 'lastAcknowledged: link.pair,', 'lastAcknowledged: null,'],
   ),
   mutant(
     'R30',
-    'script-takes-leases-of-older-epochs',
+    'script-accepts-leases-of-older-epochs',
     'region',
     [1, 100],
     [
@@ -421,7 +421,7 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R40',
-    'script-reads-what-is-copied',
+    'script-reads-during-a-copy',
     'region',
     [1, 100],
     [

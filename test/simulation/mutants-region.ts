@@ -8,7 +8,7 @@ const staging = 'test/region/staging.ts';
 export const regionMutants: readonly Mutant[] = [
   {
     rule: 'R13',
-    name: 'takes-prepares-of-dead-instances',
+    name: 'accepts-prepares-of-dead-instances',
     patches: [
       {
         file: model,
@@ -21,7 +21,7 @@ export const regionMutants: readonly Mutant[] = [
   },
   {
     rule: 'R14',
-    name: 'prepares-what-is-done',
+    name: 'prepares-settled-transactions',
     patches: [
       {
         file: model,
@@ -47,7 +47,7 @@ export const regionMutants: readonly Mutant[] = [
   },
   {
     rule: 'R14',
-    name: 'forgets-aborts-that-come-first',
+    name: 'forgets-aborts-that-arrive-first',
     patches: [
       {
         file: model,
@@ -60,7 +60,7 @@ export const regionMutants: readonly Mutant[] = [
   },
   {
     rule: 'R14',
-    name: 'forgets-what-a-reader-applied',
+    name: 'forgets-commits-that-a-reader-applied',
     patches: [
       {
         file: model,
@@ -74,7 +74,7 @@ export const regionMutants: readonly Mutant[] = [
   },
   {
     rule: 'R15',
-    name: 'applies-what-it-does-not-hold',
+    name: 'applies-commits-that-it-does-not-hold',
     patches: [
       {
         file: model,
@@ -87,7 +87,7 @@ export const regionMutants: readonly Mutant[] = [
   },
   {
     rule: 'R15',
-    name: 'takes-a-repeated-commit-for-a-loss',
+    name: 'treats-a-repeated-commit-as-a-loss',
     patches: [
       {
         file: model,
@@ -113,7 +113,7 @@ export const regionMutants: readonly Mutant[] = [
   },
   {
     rule: 'R21',
-    name: 'gives-up-locks-of-dead-instances',
+    name: 'releases-locks-of-dead-instances',
     patches: [
       {
         file: model,
@@ -126,7 +126,7 @@ export const regionMutants: readonly Mutant[] = [
   },
   {
     rule: 'R21',
-    name: 'gives-up-locks-that-readers-meet',
+    name: 'releases-locks-that-readers-meet',
     patches: [
       {
         file: model,
@@ -140,7 +140,7 @@ export const regionMutants: readonly Mutant[] = [
   },
   {
     rule: 'R22',
-    name: 'judges-what-it-stages-by-its-own-clock',
+    name: 'judges-staged-values-by-its-own-clock',
     patches: [
       {
         file: staging,
@@ -153,7 +153,7 @@ export const regionMutants: readonly Mutant[] = [
   },
   {
     rule: 'R27',
-    name: 'lets-what-it-stages-expire',
+    name: 'lets-staged-values-expire',
     patches: [
       {
         file: staging,

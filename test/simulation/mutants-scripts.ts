@@ -20,7 +20,7 @@ function expiry(name: string, file: string, find: string, replace: string): Muta
 }
 
 const expiryMutants: readonly Mutant[] = [
-  expiry('script-puts-no-expiry-off', 'staging/stage.lua', 'putOff = bounds[8]', 'putOff = 0'),
+  expiry('script-postpones-no-expiry', 'staging/stage.lua', 'putOff = bounds[8]', 'putOff = 0'),
   expiry(
     'script-settles-no-expiry',
     'apply.lua',
@@ -28,25 +28,25 @@ const expiryMutants: readonly Mutant[] = [
     'false',
   ),
   expiry(
-    'script-puts-no-expiry-of-the-base-off',
+    'script-postpones-no-expiry-of-the-base',
     'staging/state.lua',
     "must('COPY', key, name, 'REPLACE')\n      putOffCopied(name, state)",
     "must('COPY', key, name, 'REPLACE')",
   ),
   expiry(
-    'script-puts-no-expiry-of-a-copy-off',
+    'script-postpones-no-expiry-of-a-copy',
     'staging/stage.lua',
     'putOffCopied(arguments[3], stateOf(arguments[2]))',
     '',
   ),
   expiry(
-    'script-puts-no-expiry-of-elements-off',
+    'script-postpones-no-expiry-of-elements',
     'collections/elements.lua',
     "must('PEXPIREAT', name, putOff(part.expiry))",
     "must('PEXPIREAT', name, whole(part.expiry))",
   ),
   expiry(
-    'script-puts-no-expiry-of-what-was-merged-off',
+    'script-postpones-no-expiry-of-merged-values',
     'collections/elements.lua',
     'expiry == -1 and -1 or expiry + tx.putOff',
     'expiry',
@@ -57,7 +57,7 @@ export const scriptMutants: readonly Mutant[] = [
   ...expiryMutants,
   {
     rule: 'R13',
-    name: 'script-takes-rounds-of-strangers',
+    name: 'script-accepts-rounds-of-other-generations',
     patches: [round('if not meta or meta.generation ~= round.generation then', 'if not meta then')],
     runner: 'region',
     seeds: [1, 50],
@@ -85,7 +85,7 @@ export const scriptMutants: readonly Mutant[] = [
   },
   {
     rule: 'R13',
-    name: 'script-takes-decisions-about-later-incarnations',
+    name: 'script-accepts-decisions-about-later-incarnations',
     patches: [round('if decision[1] > incarnation then', 'if false then')],
     runner: 'region',
     seeds: [1, 50],
@@ -99,7 +99,7 @@ export const scriptMutants: readonly Mutant[] = [
   },
   {
     rule: 'R14',
-    name: 'script-prepares-what-is-done',
+    name: 'script-prepares-settled-transactions',
     patches: [round(`if done[id] then return { 't' } end`, '')],
     runner: 'region',
     seeds: [1, 20],
@@ -113,14 +113,14 @@ export const scriptMutants: readonly Mutant[] = [
   },
   {
     rule: 'R15',
-    name: 'script-forgets-what-it-settled',
+    name: 'script-forgets-settled-transactions',
     patches: [round(`if done[id] then return 'a' end`, '')],
     runner: 'region',
     seeds: [1, 20],
   },
   {
     rule: 'R15',
-    name: 'script-acknowledges-what-it-never-had',
+    name: 'script-acknowledges-unknown-commits',
     patches: [round(`if decision[3] == 1 then return 'l' end`, '')],
     runner: 'region',
     seeds: [1, 10],
@@ -150,7 +150,7 @@ export const scriptMutants: readonly Mutant[] = [
   },
   {
     rule: 'R21',
-    name: 'script-gives-up-locks-of-dead-instances',
+    name: 'script-releases-locks-of-dead-instances',
     patches: [
       round(
         'if locks[key] then return lockedVote',
@@ -223,7 +223,7 @@ export const scriptMutants: readonly Mutant[] = [
   },
   {
     rule: 'R24',
-    name: 'script-draws-from-members-as-they-come',
+    name: 'script-draws-from-unsorted-members',
     patches: [
       {
         file: 'functions/region/lua/staging/stage.lua',
@@ -262,7 +262,7 @@ export const scriptMutants: readonly Mutant[] = [
   },
   {
     rule: 'R26',
-    name: 'script-meets-locks-where-it-need-not',
+    name: 'script-reports-locks-to-weak-reads',
     patches: [
       {
         file: 'functions/region/lua/snapshot.lua',

@@ -9,7 +9,7 @@ const look = 'functions/edge/reads/snapshot-read.ts';
 export const shellMutants: readonly Mutant[] = [
   {
     rule: 'R10',
-    name: 'sends-a-round-again',
+    name: 'resends-a-round',
     patches: [
       {
         file: 'functions/region/rest-client.ts',
@@ -23,7 +23,7 @@ export const shellMutants: readonly Mutant[] = [
   },
   {
     rule: 'R20',
-    name: 'takes-more-connections-than-there-are',
+    name: 'exceeds-its-connections',
     patches: [{ file: schedule, find: 'if (free <= 0) return null;', replace: '' }],
     runner: 'pace',
     seeds: [1, 20],
@@ -142,7 +142,7 @@ export const shellMutants: readonly Mutant[] = [
   },
   {
     rule: 'R29',
-    name: 'sees-no-gap-in-what-is-published',
+    name: 'overlooks-gaps-in-published-changes',
     patches: [
       {
         file: 'shared/protocol/feed/feed-window.ts',
@@ -155,7 +155,7 @@ export const shellMutants: readonly Mutant[] = [
   },
   {
     rule: 'R29',
-    name: 'takes-what-is-published-twice-for-new',
+    name: 'treats-repeated-changes-as-new',
     patches: [
       {
         file: 'shared/protocol/feed/feed-window.ts',
@@ -168,7 +168,7 @@ export const shellMutants: readonly Mutant[] = [
   },
   {
     rule: 'R29',
-    name: 'asks-for-no-page',
+    name: 'requests-no-page',
     patches: [
       {
         file: 'shared/protocol/feed/feed.ts',
@@ -181,7 +181,7 @@ export const shellMutants: readonly Mutant[] = [
   },
   {
     rule: 'R44',
-    name: 'keeps-its-word-while-it-prepares',
+    name: 'stays-idle-while-it-prepares',
     patches: [
       {
         file: coordinator,
@@ -194,7 +194,7 @@ export const shellMutants: readonly Mutant[] = [
   },
   {
     rule: 'R44',
-    name: 'rests-while-locks-are-left',
+    name: 'becomes-idle-while-locks-are-left',
     patches: [
       {
         file: coordinator,
@@ -207,7 +207,7 @@ export const shellMutants: readonly Mutant[] = [
   },
   {
     rule: 'R44',
-    name: 'asks-everybody-in-each-life',
+    name: 'asks-every-region-after-each-restart',
     patches: [
       {
         file: 'shared/protocol/regions/region-links.ts',

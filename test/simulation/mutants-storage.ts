@@ -7,7 +7,7 @@ const pruner = 'functions/coordinator/storage/pruner.ts';
 export const storageMutants: readonly Mutant[] = [
   {
     rule: 'R19',
-    name: 'forgets-by-which-clock-it-was-too-late',
+    name: 'forgets-the-clock-of-a-late-refusal',
     patches: [
       {
         file: 'shared/protocol/io/ready-builder.ts',
@@ -33,7 +33,7 @@ export const storageMutants: readonly Mutant[] = [
   },
   {
     rule: 'R46',
-    name: 'forgets-keys-before-their-moment',
+    name: 'forgets-keys-before-their-time',
     patches: [
       { file: pruner, find: 'AND kept_until < ?', replace: 'AND kept_until - 3_500_000 < ?' },
     ],
@@ -55,7 +55,7 @@ export const storageMutants: readonly Mutant[] = [
   },
   {
     rule: 'R47',
-    name: 'takes-writes-in-until-the-platform-refuses',
+    name: 'accepts-writes-until-the-platform-refuses',
     patches: [
       {
         file: 'shared/protocol/io/room.ts',

@@ -32,19 +32,19 @@ export const userScriptMutants: readonly Mutant[] = [
     "must('TIME')",
   ),
   mutant(
-    'scripts-draw-from-members-as-they-come',
+    'scripts-draw-from-unsorted-members',
     nondeterministic,
     'if width == 1 then sortByBytes(flat) end',
     '',
   ),
   mutant(
-    'scripts-keep-what-failed',
+    'scripts-keep-failed-writes',
     writeHost,
     '  if failure then\n    undo()\n',
     '  if failure then\n',
   ),
   mutant(
-    'scripts-tell-nothing-of-their-writes',
+    'scripts-report-no-fingerprint-of-their-writes',
     writeHost,
     "if command.row.class == 'write' then noteEffect(command) end",
     '',
