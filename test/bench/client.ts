@@ -1,3 +1,4 @@
+/** The requests of benchmarks: writes, reads and orders through the Worker, and bare commands past it. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Stack, StackRegion } from '../../local/stack/stack.ts';
 

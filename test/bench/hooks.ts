@@ -1,3 +1,4 @@
+/** Measures the cost of callbacks per write, and the feed and confirmations over kills of the Worker. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,3 +1,4 @@
+/** Measures the latency of writes against the round trip to the farthest region and a bare parallel SET. */
 import type { Stack } from '../../local/stack/stack.ts';
 import { limits } from '../../shared/limits.ts';
 import type { BenchClient } from './client.ts';

@@ -1,3 +1,4 @@
+/** Records the writes of a benchmark, and compares the record with the regions' data, to detect lost writes. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Stack } from '../../local/stack/stack.ts';
 import { connectTo } from '../support/redis.ts';

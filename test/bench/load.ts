@@ -1,3 +1,4 @@
+/** Writes at a steady rate, and finds the longest time without an acknowledged write. */
 import type { Attempted, BenchClient, WriteBody } from './client.ts';
 
 /** The current time, in ms since 1970, finer than `Date.now`. */

@@ -1,3 +1,4 @@
+/** Measures a pipeline of the Upstash dialect against a single command. */
 import type { BenchClient } from './client.ts';
 import { type Figure, median, timed } from './measure.ts';
 

@@ -1,3 +1,4 @@
+/** Copies a region by plain Redis commands, for comparison with a copy by Lockstep. */
 import type { Redis } from 'ioredis';
 import type { StackRegion } from '../../local/stack/stack.ts';
 import { connectTo } from '../support/redis.ts';

@@ -1,3 +1,4 @@
+/** Measures strong reads against local ones. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Stack } from '../../local/stack/stack.ts';
 import type { BenchClient } from './client.ts';

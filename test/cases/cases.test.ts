@@ -1,3 +1,4 @@
+/** Runs the cases of cases.json on whole stacks, with and without round trips. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 import { type Case, cases, filled, filledRight, type TogetherCase } from './cases.ts';

@@ -1,3 +1,4 @@
+/** Reads cases.json, and fills in the placeholders of its commands and replies. */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 

@@ -1,3 +1,7 @@
+/**
+ * Tests how relative expiries compile to absolute ones. test/region/oracle/expiry.test.ts compares their effects with
+ * a Redis.
+ */
 import { describe, expect, it } from 'vitest';
 import { operationAt } from '../../shared/contracts/frame.ts';
 import { limits } from '../../shared/limits.ts';

@@ -1,3 +1,4 @@
+/** Tests how PUBLISH compiles. test/region/claims/messages.ts has the claims about its effects. */
 import { describe, expect, it } from 'vitest';
 import { compileWrite } from '../../shared/commands/compile.ts';
 import { channelKey } from '../../shared/commands/keys.ts';

@@ -1,3 +1,4 @@
+/** Properties of the compiler that hold for random commands. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { compileReads, compileWrite } from '../../shared/commands/compile.ts';

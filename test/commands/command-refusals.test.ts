@@ -1,3 +1,4 @@
+/** Tests the refusals of the compiler, and its limits. The samples of supported commands are in command-samples.ts. */
 import { describe, expect, it } from 'vitest';
 import { compileReads, compileWrite } from '../../shared/commands/compile.ts';
 import { commandTable } from '../../shared/commands/table.ts';

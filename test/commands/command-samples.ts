@@ -1,3 +1,4 @@
+/** A sample of every supported command, and shortcuts that compile one operation. */
 import { type Compiled, compileWrite } from '../../shared/commands/compile.ts';
 import { findCommand } from '../../shared/commands/table.ts';
 import { type ScriptLookup, scriptOf } from '../../shared/commands/user-scripts.ts';

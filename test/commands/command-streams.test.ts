@@ -1,3 +1,4 @@
+/** Tests how commands of streams compile, and the keys of commands that store. */
 import { describe, expect, it } from 'vitest';
 import { compileWrite } from '../../shared/commands/compile.ts';
 import { limits } from '../../shared/limits.ts';

@@ -1,3 +1,4 @@
+/** Tests the command table, and the operations that its commands compile to in writes and snapshots. */
 import { describe, expect, it } from 'vitest';
 import { compileReads, compileWrite, isReadOfWrites } from '../../shared/commands/compile.ts';
 import { commandTable, findCommand } from '../../shared/commands/table.ts';

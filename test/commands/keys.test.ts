@@ -1,3 +1,4 @@
+/** Tests the checks of keys, their slots, and the names of a region's own records. */
 import calculateSlot from 'cluster-key-slot';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';

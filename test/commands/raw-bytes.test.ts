@@ -1,3 +1,4 @@
+/** Tests texts that encode bytes which are not valid UTF-8. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { bytesWithin, hasBytes, textWithBytes } from '../../shared/commands/raw-bytes.ts';

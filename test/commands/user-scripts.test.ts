@@ -1,3 +1,4 @@
+/** Tests how users' scripts are counted, classified and compiled, without running them. test/region runs them. */
 import { describe, expect, it } from 'vitest';
 import { compileReads, compileWrite } from '../../shared/commands/compile.ts';
 import { promised, readLua, uncalled } from '../../shared/commands/lua-text.ts';

@@ -1,3 +1,4 @@
+/** Tests deliveries and their log by a courier under workerd. schedule.test.ts tests the retry policy alone. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { DeliveryPage } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';

@@ -1,3 +1,4 @@
+/** Kills a courier's runtime during deliveries, and deploys releases over newer storage. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { CourierHarness, patience, variables } from './harness.ts';

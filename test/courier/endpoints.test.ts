@@ -1,3 +1,4 @@
+/** Tests the state of an endpoint over many events: pauses, disabling, order and secrets. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { generateSecret } from '../../shared/webhooks/signature.ts';

@@ -1,3 +1,4 @@
+/** Runs couriers under workerd, without the rest of Lockstep, and inspects their storage. */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,3 +1,4 @@
+/** The signing keys of the couriers' tests. */
 import { generateKeyPairSync } from 'node:crypto';
 import type { SigningKey } from '../../shared/contracts/webhooks-and-feed.ts';
 

@@ -1,3 +1,4 @@
+/** A receiver of webhooks that records its requests and verifies signatures by the published library. */
 import { createPublicKey, verify } from 'node:crypto';
 import {
   createServer,

@@ -1,3 +1,4 @@
+/** Tests that a courier deletes its storage when it no longer needs it, and not before. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CourierHarness, patience, variables } from './harness.ts';
 import { Receiver } from './receiver.ts';

@@ -1,3 +1,4 @@
+/** Tests the retry policy: pauses, Retry-After, and disabling. It is pure, without a courier. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { retryAfterMs } from '../../functions/courier/attempt.ts';

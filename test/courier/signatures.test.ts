@@ -1,3 +1,4 @@
+/** Tests secrets and signatures against the published library. */
 import { createHmac, createPublicKey, generateKeyPairSync, verify } from 'node:crypto';
 import { Webhook } from 'standardwebhooks';
 import { describe, expect, it } from 'vitest';

@@ -1,3 +1,4 @@
+/** Tests a courier's tables, and their migration from older releases. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { CourierStorage, courierFormat } from '../../functions/courier/storage.ts';

@@ -1,3 +1,4 @@
+/** Tests the rules that keep webhooks from calling private addresses and Lockstep itself. */
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { checkTarget, type TargetPolicy, targetPolicyOf } from '../../shared/webhooks/target.ts';

@@ -1,3 +1,4 @@
+/** Tests operators' orders on a whole stack. test/edge/admin.test.ts tests their routes alone. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { additionOf, type ExtraRegion, startExtraRegion } from '../support/stack/extra-region.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';

@@ -1,3 +1,4 @@
+/** Runs published client libraries against Lockstep and against a plain Redis, and compares their results. */
 import { Redis } from '@upstash/redis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type PlainRedis, startPlainRedis } from '../support/stack/plain.ts';

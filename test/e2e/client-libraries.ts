@@ -1,3 +1,4 @@
+/** The uses of each client library that client-libraries.test.ts runs. */
 import { Lock } from '@upstash/lock';
 import { MultiRegionRatelimit, Ratelimit } from '@upstash/ratelimit';
 import type { Redis } from '@upstash/redis';

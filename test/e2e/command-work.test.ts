@@ -1,3 +1,4 @@
+/** Tests on a stack that commands with too much work are refused, and leave the regions voting. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';

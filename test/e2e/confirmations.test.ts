@@ -1,3 +1,4 @@
+/** Tests callbacks, webhooks and the change feed on a stack, over crashes of the Worker. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Receiver, verified } from '../courier/receiver.ts';
 import { Random } from '../simulation/random.ts';

@@ -1,3 +1,4 @@
+/** Kills the Worker, or a region, at each phase of a write, and expects each write once or not at all. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 import { Load } from './load.ts';

@@ -1,3 +1,4 @@
+/** Tests a key whose two regions differ, from the refusal of writes to the repair by an operator. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 import { ask, expectWhole, untilAllVote } from './members.ts';

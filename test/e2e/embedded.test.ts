@@ -1,3 +1,4 @@
+/** Tests a stack with an embedded region, which supports neither DUMP nor persistence. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Listener } from '../support/stack/listener.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';

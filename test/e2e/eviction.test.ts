@@ -1,3 +1,4 @@
+/** Evicts and resets the coordinator's Durable Object at each phase of a write, in wrangler's test harness. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

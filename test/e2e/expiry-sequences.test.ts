@@ -1,3 +1,4 @@
+/** Compares random transactions with short expiries on a stack with a Redis whose clock stands still. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { translated } from '../region/oracle/expiry-oracle.ts';

@@ -1,3 +1,4 @@
+/** Injects faults into the requests to one region, and expects each write to commit or to leave nothing. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Fault } from '../../local/gateway/faults.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';

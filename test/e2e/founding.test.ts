@@ -1,3 +1,4 @@
+/** Tests the start of a deployment over regions that already have data. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { type ExtraRegion, startExtraRegion } from '../support/stack/extra-region.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';

@@ -1,3 +1,4 @@
+/** Tests stacks whose regions are out of memory, one of them or all. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';
 import { bodyOf, patience, wake, write } from './writes.ts';

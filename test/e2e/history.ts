@@ -1,3 +1,4 @@
+/** Records operations on counters, and finds contradictions to one order of all operations. */
 import { expect } from 'vitest';
 import type { Answer, TestStack } from '../support/stack/stack.ts';
 import { bodyOf, write } from './writes.ts';

@@ -1,3 +1,4 @@
+/** Kills the Worker after writes without keys, such as messages, and expects each to be published once. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { FaultHandle } from '../../local/gateway/faults.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';

@@ -1,3 +1,4 @@
+/** Clients that increment a counter until each write is acknowledged. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { TestStack } from '../support/stack/stack.ts';
 import { attempt, bodyOf, type StackResponse } from './writes.ts';

@@ -1,3 +1,4 @@
+/** Tests regions that lose their data, and a coordinator that loses its storage. */
 import { rmSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { workerStorage } from '../../local/stack/worker.ts';

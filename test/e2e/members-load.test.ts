@@ -1,3 +1,4 @@
+/** Tests regions that fail and return under a load of writes and strong reads. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Receiver, verified } from '../courier/receiver.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';

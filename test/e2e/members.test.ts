@@ -1,3 +1,4 @@
+/** Tests regions that fail together, or during a kill of the coordinator. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';
 import {

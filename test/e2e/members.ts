@@ -1,3 +1,4 @@
+/** Reads the regions' states and changes from the admin API, and waits for them. */
 import { expect } from 'vitest';
 import type { Answer, TestRegion, TestStack } from '../support/stack/stack.ts';
 import { patience } from './writes.ts';

@@ -1,3 +1,4 @@
+/** Sends raw HTTP requests that clients would normalize or that exceed the body limit. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

@@ -1,3 +1,4 @@
+/** Strong readers that detect stale values during a load. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { TestStack } from '../support/stack/stack.ts';
 import type { Load } from './load.ts';

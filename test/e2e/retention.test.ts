@@ -1,3 +1,4 @@
+/** Tests on a stack that the change log forgets its oldest writes, and no others. */
 import { createServer, type Server } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';

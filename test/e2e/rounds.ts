@@ -1,3 +1,4 @@
+/** Predicates that select the requests of rounds, reads and copy steps for fault rules. */
 import type { FaultHandle, SeenRequest } from '../../local/gateway/faults.ts';
 import type { TestRegion, TestStack } from '../support/stack/stack.ts';
 

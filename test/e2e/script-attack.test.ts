@@ -1,3 +1,4 @@
+/** Sends random hostile scripts to a stack, and expects intact regions. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { Random } from '../simulation/random.ts';

@@ -1,3 +1,4 @@
+/** Compares random sequences of commands, most of them in scripts, on a stack with a plain Redis. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { compileWrite } from '../../shared/commands/compile.ts';

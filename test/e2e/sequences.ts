@@ -1,3 +1,4 @@
+/** Runs the same random commands on a stack and on a plain Redis, and compares replies and data. */
 import { expect } from 'vitest';
 import { compileWrite } from '../../shared/commands/compile.ts';
 import { parseExact } from '../../shared/commands/replies.ts';

@@ -1,3 +1,4 @@
+/** Tests locks and rate limiters whose times are shorter than a few round trips. */
 import { Lock } from '@upstash/lock';
 import { Ratelimit } from '@upstash/ratelimit';
 import { Redis } from '@upstash/redis';

@@ -1,3 +1,4 @@
+/** Kills and cuts off parts of a stack under random writes, and compares the result with a plain Redis. */
 import process from 'node:process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dumpOf } from '../region/oracle/redis-oracle.ts';

@@ -1,3 +1,4 @@
+/** The random writes and reads of storm.test.ts. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { limits } from '../../shared/limits.ts';
 import { Random } from '../simulation/random.ts';

@@ -1,3 +1,4 @@
+/** Tests a stack under hostile input, writes near the limits, and many concurrent clients. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

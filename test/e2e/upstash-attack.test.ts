@@ -1,3 +1,4 @@
+/** Sends random hostile requests of the Upstash dialect to a stack, and expects intact regions. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

@@ -1,3 +1,4 @@
+/** Uses of each family of commands by the methods of the Upstash SDK. */
 import type { Redis } from '@upstash/redis';
 
 /** The results of the calls, in order; the message of each call that failed. */

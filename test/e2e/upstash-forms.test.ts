@@ -1,3 +1,4 @@
+/** Compares single requests of the Upstash dialect on a stack with a plain Redis behind a gateway. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Random } from '../simulation/random.ts';
 import { type PlainRedis, startPlainRedis } from '../support/stack/plain.ts';

@@ -1,3 +1,4 @@
+/** Requests of the Upstash dialect, random ones too, and their comparable responses. */
 import type { Redis } from 'ioredis';
 import type { Random } from '../simulation/random.ts';
 

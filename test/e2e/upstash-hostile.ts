@@ -1,3 +1,4 @@
+/** Random hostile requests of the Upstash dialect. */
 import type { Random } from '../simulation/random.ts';
 import { randomCommand, type UpstashForm } from './upstash-forms.ts';
 

@@ -1,3 +1,4 @@
+/** Tests PUBLISH, SUBSCRIBE, PUBSUB and MONITOR on a stack, partly by the Upstash SDK. */
 import { Redis, type RedisConfigNodejs } from '@upstash/redis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Listener } from '../support/stack/listener.ts';

@@ -1,3 +1,4 @@
+/** Compares random pipelines and transactions on a stack with a plain Redis. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { runCountOf } from '../region/oracle/run-count.ts';

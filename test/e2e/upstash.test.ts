@@ -1,3 +1,4 @@
+/** Runs the Upstash SDK against a stack and a plain Redis, and compares the results. */
 import { Redis, type RedisConfigNodejs } from '@upstash/redis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type PlainRedis, startPlainRedis } from '../support/stack/plain.ts';

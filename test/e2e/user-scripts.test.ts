@@ -1,3 +1,4 @@
+/** Tests users' scripts of the Upstash dialect on a stack, against a plain Redis. */
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type PlainRedis, startPlainRedis } from '../support/stack/plain.ts';

@@ -1,3 +1,4 @@
+/** Tests that broken couriers delay no write and lose no event. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

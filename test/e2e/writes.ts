@@ -1,3 +1,4 @@
+/** Sends writes and strong reads to a stack. */
 import type { Answer, SendOptions, TestStack } from '../support/stack/stack.ts';
 
 /**

@@ -1,3 +1,4 @@
+/** Tests the admin routes against a fake coordinator. test/e2e/admin.test.ts runs the orders on a stack. */
 import { describe, expect, it } from 'vitest';
 import type {
   AdminCommand,

@@ -1,3 +1,4 @@
+/** Tests that every route requires a token of its scope. */
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { createAuthenticate } from '../../functions/edge/http/authenticate.ts';

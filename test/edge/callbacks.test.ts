@@ -1,3 +1,4 @@
+/** Tests how the edge passes callbacks on to the coordinator. */
 import { describe, expect, it } from 'vitest';
 import { decided, EdgeUnderTest, problemOf } from './fakes.ts';
 

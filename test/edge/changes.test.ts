@@ -1,3 +1,4 @@
+/** Tests the change feed at the edge: pages, event streams and WebSockets. test/feed tests the feed itself. */
 import { describe, expect, it } from 'vitest';
 import type { Feed } from '../../functions/edge/http/dependencies.ts';
 import type {

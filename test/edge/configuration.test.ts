@@ -1,3 +1,4 @@
+/** Tests how variables and secrets become the configuration, and the message for each mistake. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseConfiguration } from '../../shared/config/configuration.ts';

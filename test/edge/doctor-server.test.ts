@@ -1,3 +1,4 @@
+/** Runs the doctor's script checks against real servers, with altered replies. */
 import { createServer, type Server } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';

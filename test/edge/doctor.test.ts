@@ -1,3 +1,4 @@
+/** Tests the doctor's diagnosis against fake regions. */
 import { describe, expect, it } from 'vitest';
 import type { CommandResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';

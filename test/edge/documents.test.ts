@@ -1,3 +1,4 @@
+/** Tests the pages without a token: OpenAPI, documentation, problems, and the list of regions. */
 import { describe, expect, it } from 'vitest';
 import { createMisconfiguredApp } from '../../functions/edge/app.ts';
 import { problemKinds } from '../../shared/http/problems.ts';

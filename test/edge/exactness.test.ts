@@ -1,3 +1,4 @@
+/** Tests that JSON bodies and replies lose no digit and no character. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseStrictJson } from '../../functions/edge/http/body.ts';

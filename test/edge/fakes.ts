@@ -1,3 +1,4 @@
+/** An edge over fakes of the coordinator, the couriers, the feed and the regions. */
 import { createApp } from '../../functions/edge/app.ts';
 import type {
   EdgeDependencies,

@@ -1,3 +1,4 @@
+/** Tests the refusal of malformed and oversized requests before any object is called. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { EdgeUnderTest, problemOf } from './fakes.ts';

@@ -1,3 +1,4 @@
+/** Tests idempotency keys of writes that the present release would refuse, and their digests. */
 import { describe, expect, it } from 'vitest';
 import type { RecallRequest, WriteAnswer } from '../../shared/contracts/coordinator.ts';
 import { askedByWrite } from '../../shared/http/idempotency.ts';

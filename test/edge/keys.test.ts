@@ -1,3 +1,4 @@
+/** Tests GET, PUT and DELETE of keys, with their ETags and conditions. */
 import { describe, expect, it } from 'vitest';
 import { decided, EdgeUnderTest, problemOf, read } from './fakes.ts';
 

@@ -1,3 +1,4 @@
+/** Tests the path of reads: leases, circuit breakers, and the region directory of an isolate. */
 import { describe, expect, it } from 'vitest';
 import type { LeaseWish, ReadAnswer, ReadRequest } from '../../shared/contracts/coordinator.ts';
 import { encodeReply } from '../../shared/contracts/reply.ts';

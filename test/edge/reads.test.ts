@@ -1,3 +1,4 @@
+/** Tests reads that find locks, and the choice of their region. leases.test.ts tests leases. */
 import { describe, expect, it } from 'vitest';
 import type { Resolution } from '../../shared/contracts/coordinator.ts';
 import type { SnapshotResult } from '../../shared/contracts/round.ts';

@@ -1,3 +1,4 @@
+/** Tests Idempotency-Keys of requests other than writes. */
 import { describe, expect, it } from 'vitest';
 import { RequestStorage } from '../../functions/coordinator/storage/request-storage.ts';
 import { MemoryStorage } from '../coordinator/sqlite.ts';

@@ -1,3 +1,4 @@
+/** Tests the retries of writes whose coordinator is reset. */
 import { describe, expect, it } from 'vitest';
 import type { WriteRequest } from '../../shared/contracts/coordinator.ts';
 import { limits } from '../../shared/limits.ts';

@@ -1,3 +1,4 @@
+/** An edge whose coordinator stores scripts, for the tests of scripts. */
 import { expect } from 'vitest';
 import { sha1Of } from '../../functions/platform/sha1.ts';
 import { readLua } from '../../shared/commands/lua-text.ts';

@@ -1,3 +1,4 @@
+/** Tests the response formats of the Upstash dialect: JSON, base64 and RESP2. */
 import { describe, expect, it } from 'vitest';
 import { edgeOf, get, post } from './upstash-requests.ts';
 

@@ -1,3 +1,4 @@
+/** Sends random hostile requests of the Upstash dialect to an edge over fakes. */
 import { describe, expect, it } from 'vitest';
 import { compileWrite } from '../../shared/commands/compile.ts';
 import { encodeReply } from '../../shared/contracts/reply.ts';

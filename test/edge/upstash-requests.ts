@@ -1,3 +1,4 @@
+/** An edge with fixed replies, and shortcuts for requests of the Upstash dialect. */
 import { decided, type EdgeResponse, EdgeUnderTest, type Question, read } from './fakes.ts';
 
 /** An edge whose nearest region returns `replies` for snapshots, and whose coordinator commits with `part`. */

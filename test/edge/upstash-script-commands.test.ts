@@ -1,3 +1,4 @@
+/** Tests SCRIPT LOAD, EXISTS and FLUSH of the Upstash dialect. */
 import { describe, expect, it } from 'vitest';
 import { unknownScriptError } from '../../shared/commands/user-scripts.ts';
 import { limits } from '../../shared/limits.ts';

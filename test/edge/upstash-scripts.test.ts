@@ -1,3 +1,4 @@
+/** Tests EVAL and EVALSHA of the Upstash dialect: the path of reads and writes, and the cache of texts. */
 import { describe, expect, it } from 'vitest';
 import { sha1Of } from '../../functions/platform/sha1.ts';
 import { unknownScriptError } from '../../shared/commands/user-scripts.ts';

@@ -1,3 +1,4 @@
+/** Tests SUBSCRIBE and MONITOR of the Upstash dialect against fake streams. */
 import { describe, expect, it } from 'vitest';
 import type { RegionStreamResult } from '../../functions/region/subscribe.ts';
 import { limits } from '../../shared/limits.ts';

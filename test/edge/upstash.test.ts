@@ -1,3 +1,4 @@
+/** Tests commands, pipelines and transactions of the Upstash dialect against fakes. */
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { decided, EdgeUnderTest, recordOf, tokens } from './fakes.ts';

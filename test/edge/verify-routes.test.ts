@@ -1,3 +1,4 @@
+/** Tests the routes of verify and repair. verify.test.ts tests the comparison itself. */
 import { describe, expect, it } from 'vitest';
 import type { AdminCommand } from '../../shared/contracts/members.ts';
 import type { Inspection, InspectionResult } from '../../shared/contracts/round.ts';

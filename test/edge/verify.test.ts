@@ -1,3 +1,4 @@
+/** Tests the comparison of regions and the plan of a repair against fake regions. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import { planRepair } from '../../functions/edge/admin/repair.ts';
 import type { ComparedRegion } from '../../functions/region/comparison.ts';

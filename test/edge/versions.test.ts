@@ -1,3 +1,4 @@
+/** Tests the problem for an object of another release. */
 import { describe, expect, it } from 'vitest';
 import { UnfitVersion } from '../../shared/contracts/rpc.ts';
 import { EdgeUnderTest, problemOf } from './fakes.ts';

@@ -1,3 +1,4 @@
+/** Tests which token may see and change which part of a webhook. */
 import { describe, expect, it } from 'vitest';
 import type { DeliveryDetail } from '../../shared/contracts/webhooks-and-feed.ts';
 import { problemOf, tokens } from './fakes.ts';

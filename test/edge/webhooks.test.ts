@@ -1,3 +1,4 @@
+/** Tests the routes of webhooks against fake couriers and a fake coordinator. */
 import { describe, expect, it } from 'vitest';
 import { UnfitVersion } from '../../shared/contracts/rpc.ts';
 import {

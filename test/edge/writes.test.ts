@@ -1,3 +1,4 @@
+/** Tests the route of writes: each outcome of the coordinator and its response. */
 import { describe, expect, it } from 'vitest';
 import type { WriteAnswer, WriteStatus } from '../../shared/contracts/coordinator.ts';
 import { limits } from '../../shared/limits.ts';

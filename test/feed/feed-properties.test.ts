@@ -1,3 +1,4 @@
+/** Properties of the feed that hold for random events. feed.test.ts has its single rules. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Client, FeedHarness } from './harness.ts';

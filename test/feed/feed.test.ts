@@ -1,3 +1,4 @@
+/** Tests the rules of the feed, which are pure. test/edge/changes.test.ts tests its HTTP forms. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { changesOf, FeedHarness } from './harness.ts';

@@ -1,3 +1,4 @@
+/** A feed with its log and clients in memory; the test decides when each message arrives. */
 import type { MemberChange } from '../../shared/contracts/members.ts';
 import type {
   Change,

@@ -1,3 +1,4 @@
+/** Tests the text of server-sent events, and the filter for a region's stream. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { EventLines, eventText } from '../../shared/http/sse.ts';

@@ -1,3 +1,4 @@
+/** Tests the files that a deployment uploads for the documentation page. */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

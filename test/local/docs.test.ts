@@ -1,3 +1,4 @@
+/** Tests that the generated pages are current. */
 import { spawnSync } from 'node:child_process';
 import process from 'node:process';
 import { describe, expect, it } from 'vitest';

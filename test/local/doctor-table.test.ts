@@ -1,3 +1,4 @@
+/** Tests the text of a diagnosis. doctor.test.ts runs the command. */
 import { describe, expect, it } from 'vitest';
 import {
   type CheckResponse,

@@ -1,3 +1,4 @@
+/** Runs `npm run doctor` against a fake deployment. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -1,3 +1,4 @@
+/** Tests subscriptions at the local gateway. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Gateway, startGateway } from '../../local/gateway/gateway.ts';
 import { startEmbedded, startRedisServer, type TestServer } from '../region/servers.ts';

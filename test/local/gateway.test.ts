@@ -1,3 +1,4 @@
+/** Tests the local gateway's REST protocol and its faults. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,3 +1,4 @@
+/** Tests the line between a Worker and a gateway: cut, slow, or losing responses. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

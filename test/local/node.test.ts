@@ -1,3 +1,4 @@
+/** Tests the launcher, which runs scripts under a current Node. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

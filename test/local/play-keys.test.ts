@@ -1,3 +1,4 @@
+/** Tests the keys of the playground. play.test.ts tests their effects. */
 import { describe, expect, it } from 'vitest';
 import { actionsOf, keyHelp } from '../../local/playground/keys.ts';
 

@@ -1,3 +1,4 @@
+/** Tests the lines that the playground shows. */
 import { describe, expect, it } from 'vitest';
 import { wholeLine } from '../../local/gateway/faults.ts';
 import { paintFor } from '../../local/playground/timeline.ts';

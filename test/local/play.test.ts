@@ -1,3 +1,4 @@
+/** Tests the playground on real regions, with a fake Worker and keyboard. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';

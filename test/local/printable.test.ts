@@ -1,3 +1,4 @@
+/** Tests that no text from outside can control the terminal. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { drawDiagnosis } from '../../local/pages/doctor-table.ts';

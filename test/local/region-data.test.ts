@@ -1,3 +1,4 @@
+/** Tests snapshots, rollbacks and wipes of local regions. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,3 +1,4 @@
+/** Tests the start and the end of local regions. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';

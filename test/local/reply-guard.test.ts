@@ -1,3 +1,4 @@
+/** Tests the guard that replaces replies which are too deep or too large. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ReplyGuard } from '../../local/gateway/reply-guard.ts';

@@ -1,3 +1,4 @@
+/** Tests the panel at the bottom of a terminal. */
 import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { Screen } from '../../local/playground/screen.ts';

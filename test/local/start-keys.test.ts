@@ -1,3 +1,4 @@
+/** Runs `npm start` on a terminal, and presses its keys. */
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

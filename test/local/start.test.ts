@@ -1,3 +1,4 @@
+/** Runs `npm start` in empty and in used directories. */
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,3 +1,4 @@
+/** Tests the drawn timeline of a write. */
 import { describe, expect, it } from 'vitest';
 import type { WriteStory } from '../../local/playground/timeline.ts';
 import { drawTimeline, paintFor } from '../../local/playground/timeline.ts';

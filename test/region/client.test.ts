@@ -1,3 +1,4 @@
+/** Tests a region's client over HTTP: its requests, its retries, and malformed responses. */
 import { createServer, type Server } from 'node:http';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { connectRegion } from '../../functions/region/client.ts';

@@ -1,3 +1,4 @@
+/** Tests the bounds on the work of single commands, with a low bound. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { boundedRead, needsMeasure } from '../../functions/region/bounded-reads.ts';
 import { compileReads, compileWrite } from '../../shared/commands/compile.ts';

@@ -1,3 +1,4 @@
+/** The commands of the region model. */
 import { InvariantViolation } from '../../shared/assert.ts';
 import type { RedisType } from '../../shared/contracts/frame.ts';
 import { bytesOf, type ModelReply } from './replies.ts';

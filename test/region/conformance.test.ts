@@ -1,3 +1,4 @@
+/** Holds the model and both servers to the same claims. */
 import { afterAll, beforeAll, beforeEach, describe } from 'vitest';
 import { claimAllKeys } from './claims/all-keys.ts';
 import { claimCopies } from './claims/copies.ts';

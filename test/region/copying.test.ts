@@ -1,3 +1,4 @@
+/** Copies random values between servers, and compares values and digests. */
 import fc from 'fast-check';
 import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

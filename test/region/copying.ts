@@ -1,3 +1,4 @@
+/** The copies and digests of the region model. */
 import { createHash } from 'node:crypto';
 import type { Bytes } from '../../shared/contracts/bytes.ts';
 import type { CopyForm, CopyItem, CopyKey, CopyReply } from '../../shared/contracts/round.ts';

@@ -1,3 +1,4 @@
+/** Tests the KEYS that a client declares for its scripts. */
 import { describe, expect, it } from 'vitest';
 import { clientOf } from '../../functions/region/client.ts';
 import { silent } from '../../functions/region/decoding.ts';

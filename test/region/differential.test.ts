@@ -1,3 +1,4 @@
+/** Compares random rounds in the model and both servers. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { channelKey } from '../../shared/commands/keys.ts';

@@ -1,3 +1,4 @@
+/** Compares regions that stage large collections by elements with regions that copy them. */
 import fc from 'fast-check';
 import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

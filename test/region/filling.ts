@@ -1,3 +1,4 @@
+/** Random keys of every type, and their content by plain commands. */
 import fc from 'fast-check';
 import type { Redis } from 'ioredis';
 import { limits } from '../../shared/limits.ts';

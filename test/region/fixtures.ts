@@ -1,3 +1,4 @@
+/** Shortcuts for rounds, decisions, parts and operations. */
 import { createHash } from 'node:crypto';
 import { channelKey } from '../../shared/commands/keys.ts';
 import { readLua } from '../../shared/commands/lua-text.ts';

@@ -1,3 +1,4 @@
+/** Tests a region's state from older and from later releases. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { RegionClient, RoundResult } from '../../shared/contracts/round.ts';
 import { connectDirectly } from './direct.ts';

@@ -1,3 +1,4 @@
+/** Tests commands that a server does not know. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   command,

@@ -1,3 +1,4 @@
+/** Tests values of the largest sizes, and the limits of replies. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { compileWrite } from '../../shared/commands/compile.ts';
 import { bytesWithin, textWithBytes } from '../../shared/commands/raw-bytes.ts';

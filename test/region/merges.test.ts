@@ -1,3 +1,4 @@
+/** Tests how the staged elements of large collections are merged into them at the commit. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Operation } from '../../shared/contracts/frame.ts';
 import type { RegionClient } from '../../shared/contracts/round.ts';

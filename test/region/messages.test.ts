@@ -1,3 +1,4 @@
+/** Tests messages whose server refuses a part of the commit. claims/messages.ts has the other claims. */
 import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { channelKey } from '../../shared/commands/keys.ts';

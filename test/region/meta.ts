@@ -1,3 +1,4 @@
+/** The generation, history and phase of the region model. */
 import { createHash } from 'node:crypto';
 import type {
   CopyReply,

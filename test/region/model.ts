@@ -1,3 +1,4 @@
+/** The model of a region: the specification of the Lua scripts, in TypeScript. */
 import { bytesOf as sizeOfReply } from '../../functions/region/reply-shape.ts';
 import { isGrowing } from '../../shared/contracts/growing.ts';
 import type {

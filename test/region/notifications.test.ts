@@ -1,3 +1,4 @@
+/** Tests the keyspace notifications of a commit against those of a plain Redis. */
 import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compileWrite } from '../../shared/commands/compile.ts';

@@ -1,3 +1,4 @@
+/** Runs the doctor and a verification against real servers. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { diagnose } from '../../functions/edge/doctor/diagnose.ts';
 import { examine } from '../../functions/edge/doctor/region-checks.ts';

@@ -1,3 +1,4 @@
+/** The replies of the region model, their bytes and their order. */
 import { assert } from '../../shared/assert.ts';
 import { replyOfJson } from '../../shared/commands/replies.ts';
 import type { Bytes } from '../../shared/contracts/bytes.ts';

@@ -1,3 +1,4 @@
+/** Tests the limits of a script's reply. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RawReply } from '../../shared/contracts/reply.ts';
 import type { RegionClient } from '../../shared/contracts/round.ts';

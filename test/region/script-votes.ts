@@ -1,3 +1,4 @@
+/** Votes on single scripts, on a server of its own. */
 import type { RegionClient } from '../../shared/contracts/round.ts';
 import { connectDirectly, withoutTimeLimit } from './direct.ts';
 import { abortOf, executed, outcomesOf, part, prepareOf, roundOf, script } from './fixtures.ts';

@@ -1,3 +1,4 @@
+/** Tests details of the Lua scripts that the model does not have: their records, commands and memory. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { digestOf, everyScript } from '../../functions/region/lua-bundle.ts';
 import type { CopyStep, RegionClient } from '../../shared/contracts/round.ts';

@@ -1,3 +1,4 @@
+/** Starts redis-server and the embedded server for tests. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';

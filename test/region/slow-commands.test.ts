@@ -1,3 +1,4 @@
+/** Tests the bounds on the time of a round and of a snapshot, with a counting clock. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { compileReads } from '../../shared/commands/compile.ts';
 import type { Operation } from '../../shared/contracts/frame.ts';

@@ -1,3 +1,4 @@
+/** Tests scripts that exceed their time, with the real clock. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Part, RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';

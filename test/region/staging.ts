@@ -1,3 +1,4 @@
+/** The staging of transactions in the region model. */
 import { bytesOf as sizeOfReply } from '../../functions/region/reply-shape.ts';
 import { InvariantViolation } from '../../shared/assert.ts';
 import { bytesWithin } from '../../shared/commands/raw-bytes.ts';

@@ -1,3 +1,4 @@
+/** Tests how a client opens a region's stream of messages. */
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { subscribeIn } from '../../functions/region/subscribe.ts';

@@ -1,3 +1,4 @@
+/** Tests hostile scripts: the sandbox, and the bounds on steps, memory, patterns and depth. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Operation } from '../../shared/contracts/frame.ts';
 import type { RegionClient } from '../../shared/contracts/round.ts';

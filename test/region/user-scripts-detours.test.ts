@@ -1,3 +1,4 @@
+/** Tests detours around the bounds on scripts, and that legitimate scripts are unchanged. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { countedText, snapshotOf } from './fixtures.ts';

@@ -1,3 +1,4 @@
+/** Tests users' scripts in rounds and snapshots: keys, undoing, messages, time and randomness. */
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { channelKey } from '../../shared/commands/keys.ts';

@@ -1,3 +1,4 @@
+/** Connects tests to a local Redis. */
 import { Redis } from 'ioredis';
 
 /** The options of a connection that tests use; see ioredis. */

@@ -1,3 +1,4 @@
+/** Tests the requests for streams of the Upstash dialect, and the lines that they show. */
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { isShown, parseStream, streamPath } from '../../shared/upstash/streams.ts';

@@ -1,3 +1,4 @@
+/** Tests reads over all keys, such as KEYS and SCAN. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { compileReads } from '../../../shared/commands/compile.ts';
 import type { Decision } from '../../../shared/contracts/round.ts';

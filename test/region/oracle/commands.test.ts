@@ -1,3 +1,4 @@
+/** Compares the command table and the rewrites with a real server. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

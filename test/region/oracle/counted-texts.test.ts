@@ -1,3 +1,4 @@
+/** Compares scripts whose loops are counted with the original texts on a server. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { promised, readLua, uncalled } from '../../../shared/commands/lua-text.ts';
 import { Random } from '../../simulation/random.ts';

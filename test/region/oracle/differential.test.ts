@@ -1,3 +1,4 @@
+/** Compares random sequences of commands in a region with a plain Redis. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { largeSequences } from './large.ts';

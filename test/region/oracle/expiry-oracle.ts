@@ -1,3 +1,4 @@
+/** Translates commands with expiries for a Redis whose clock the test cannot stop. */
 import { normalizeClientReply, type OracleReply } from './redis-oracle.ts';
 
 /**

@@ -1,3 +1,4 @@
+/** Compares random transactions with short expiries in a region with a plain Redis. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compileWrite } from '../../../shared/commands/compile.ts';

@@ -1,3 +1,4 @@
+/** Compares the edge cases of each family of commands in a region with a plain Redis. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { limits } from '../../../shared/limits.ts';
 import { RedisOracle } from './redis-oracle.ts';

@@ -1,3 +1,4 @@
+/** Compares the list of commands that take memory with a server's flags. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { commandTable } from '../../../shared/commands/table.ts';
 import { growingCommands, growingOfGroups } from '../../../shared/contracts/growing.ts';

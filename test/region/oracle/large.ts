@@ -1,3 +1,4 @@
+/** Random sequences of commands on large collections. */
 import fc from 'fast-check';
 import { limits } from '../../../shared/limits.ts';
 import { commandLike, type Step, stepOf } from './sequences.ts';

@@ -1,3 +1,4 @@
+/** Compares random parts, some of which fail, on large collections with a plain Redis. */
 import fc from 'fast-check';
 import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

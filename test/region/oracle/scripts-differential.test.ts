@@ -1,3 +1,4 @@
+/** Compares random scripts in a region with a plain Redis. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { compileWrite } from '../../../shared/commands/compile.ts';

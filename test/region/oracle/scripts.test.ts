@@ -1,3 +1,4 @@
+/** Compares listed scripts in a region with a plain Redis. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { applicationScripts } from './application-scripts.ts';
 import { type Script, ScriptOracle } from './script-oracle.ts';

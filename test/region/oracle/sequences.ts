@@ -1,3 +1,4 @@
+/** Random sequences of commands by family. */
 import fc from 'fast-check';
 
 /**

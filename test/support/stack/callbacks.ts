@@ -1,3 +1,4 @@
+/** Writes with callbacks while the Worker is killed, and counts their events. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Stack } from '../../../local/stack/stack.ts';
 import { isSignedBy, type Received, Receiver, verified } from '../../courier/receiver.ts';

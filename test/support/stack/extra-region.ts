@@ -1,3 +1,4 @@
+/** Starts a region that a test can add to its stack. */
 import { type Gateway, startGateway } from '../../../local/gateway/gateway.ts';
 import { placesFor } from '../../../local/gateway/round-trips.ts';
 import { redisKind, startRegion } from '../../../local/stack/regions.ts';

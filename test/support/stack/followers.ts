@@ -1,3 +1,4 @@
+/** Clients of the change feed, by WebSocket and by server-sent events. */
 import type { Stack } from '../../../local/stack/stack.ts';
 
 /** The members of a stack that followers use. */

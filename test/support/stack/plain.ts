@@ -1,3 +1,4 @@
+/** Starts a plain Redis behind a plain gateway. */
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';

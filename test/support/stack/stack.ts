@@ -1,3 +1,4 @@
+/** Starts a whole stack, and sends it requests. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
