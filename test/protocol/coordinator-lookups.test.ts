@@ -127,7 +127,7 @@ describe('a read through the coordinator', () => {
     expect(harness.readAnswerTo(ticket)).toMatchObject({ kind: 'read', region: 'far' });
   });
 
-  it('goes to the next voter if one has a lock of a forgotten transaction', () => {
+  it('leaves a voter that has a lock of a forgotten transaction for the next one', () => {
     const harness = spread();
     const ticket = harness.read();
     harness.look(only(harness), readOf([2, 9]), [], [2, 9]);
