@@ -50,18 +50,14 @@ export const allKeysMutants: readonly Mutant[] = [
     'records-a-flush-as-a-missed-key',
     'flushes',
     [1, 60],
-    [members, 'if (keys.includes(flushedKey)) {', 'if (keys.length === 0) {'],
+    [members, 'if (!isFlush(keys)) return', 'if (keys.length > 0) return'],
   ),
   mutant(
     'R41',
     'leaves-with-a-flush-as-a-missed-key',
     'flushes',
     [930, 940],
-    [
-      members,
-      'const isFlushed = missed.some(([key]) => key === flushedKey);',
-      'const isFlushed = false;',
-    ],
+    [members, 'const isFlushed = isFlush(missed.map(([key]) => key));', 'const isFlushed = false;'],
   ),
   mutant(
     'R42',

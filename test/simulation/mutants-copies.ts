@@ -3,7 +3,7 @@ import { mutant } from './mutants-members.ts';
 
 /** R34 to R37: copies, in the core and in the model of a region that the simulation runs. */
 
-const members = 'shared/protocol/membership/members.ts';
+const missed = 'shared/protocol/membership/missed-writes.ts';
 const returns = 'shared/protocol/membership/rejoin.ts';
 const copy = 'shared/protocol/membership/copy.ts';
 const link = 'shared/protocol/regions/region-link.ts';
@@ -107,7 +107,7 @@ export const copyMutants: readonly Mutant[] = [
     'copies',
     [1, 30],
     [
-      members,
+      missed,
       "membership.state === 'out' ? !membership.whole : membership.state === 'copying'",
       "membership.state === 'out' && !membership.whole",
     ],

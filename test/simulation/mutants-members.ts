@@ -4,6 +4,10 @@ import type { Patch } from './mutation.ts';
 /** R30 to R33 and R38 to R40, and the coordinator's half of R16, in the core and in the model of a region that the simulation runs. */
 
 const members = 'shared/protocol/membership/members.ts';
+const roster = 'shared/protocol/membership/roster.ts';
+const missed = 'shared/protocol/membership/missed-writes.ts';
+const evictions = 'shared/protocol/membership/evictions.ts';
+const enough = 'shared/protocol/membership/enough-voters.ts';
 const returns = 'shared/protocol/membership/rejoin.ts';
 const link = 'shared/protocol/regions/region-link.ts';
 const links = 'shared/protocol/regions/region-links.ts';
@@ -156,26 +160,26 @@ export const memberMutants: readonly Mutant[] = [
     'evicts-no-region',
     'outage',
     [1, 20],
-    [members, 'return health.since + config.outAfterMs <= now;', 'return health.since < 0;'],
+    [evictions, 'return health.since + config.outAfterMs <= now;', 'return health.since < 0;'],
   ),
   mutant(
     'R31',
     'keeps-regions-that-refuse',
     'outage',
     [1, 40],
-    [members, "this.suspect(link, { cause: 'refusing'", "void (link, { cause: 'refusing'"],
+    [
+      evictions,
+      "this.#members.suspect(link, { cause: 'refusing'",
+      "void (link, { cause: 'refusing'",
+    ],
   ),
   mutant(
     'R31',
     'evicts-all-that-refuse',
     'outage',
     [1, 40],
-    [members, 'if (!isEnough) link.refusals.countFrom(ready.now);', ''],
-    [
-      members,
-      'if (others.length >= Math.max(1, config.minVoters)) return [];',
-      'if (true) return [];',
-    ],
+    [evictions, 'if (!isEnough) link.refusals.countFrom(ready.now);', ''],
+    [enough, 'if (others.length >= Math.max(1, minVoters)) return [];', 'if (true) return [];'],
   ),
   mutant(
     'R31',
@@ -201,8 +205,8 @@ export const memberMutants: readonly Mutant[] = [
     'members',
     [1, 150],
     // The check of those that stay is asked for no sooner than that, so it would wait as well.
-    [members, 'if (leasesEndAt > ready.now) return;', ''],
-    [members, 'Math.max(leasesEndAt, ...this.#suspectedAt', 'Math.max(...this.#suspectedAt'],
+    [evictions, 'if (leasesEndAt > ready.now) return;', ''],
+    [evictions, 'Math.max(leasesEndAt, ...this.#suspectedAt', 'Math.max(...this.#suspectedAt'],
   ),
   mutant(
     'R32',
@@ -210,7 +214,7 @@ export const memberMutants: readonly Mutant[] = [
     'members',
     [1, 180],
     [
-      members,
+      evictions,
       "(link) => link.health.kind === 'answering' && link.lossCheck.hasPassed(since)",
       "(link) => link.health.kind === 'answering'",
     ],
@@ -221,8 +225,8 @@ export const memberMutants: readonly Mutant[] = [
     'outage',
     [1, 20],
     [
-      members,
-      'else if (willing.length < departing.length && willing.length > 0) {',
+      evictions,
+      'else if (willing.length < due.length && willing.length > 0) {',
       'else if (willing.length < 0) {',
     ],
   ),
@@ -232,9 +236,9 @@ export const memberMutants: readonly Mutant[] = [
     'outage',
     [1, 20],
     [
-      members,
-      'if (staying.length > 0) this.#evictIfSafe(departing, staying);',
-      'if (departing.length > 0) this.#evictIfSafe(departing, staying);',
+      evictions,
+      'if (staying.length > 0) this.#evictIfSafe(due, staying);',
+      'if (due.length > 0) this.#evictIfSafe(due, staying);',
     ],
   ),
   mutant(
@@ -243,7 +247,7 @@ export const memberMutants: readonly Mutant[] = [
     'members',
     [1, 30],
     [
-      members,
+      missed,
       'for (const { missed } of absent) for (const key of named) missed.set(key, sequence);\n    return absent.map(({ region }) => region);',
       'return absent.slice(0, 0).map(({ region }) => region);',
     ],
@@ -254,7 +258,7 @@ export const memberMutants: readonly Mutant[] = [
     'members',
     [1, 60],
     [
-      members,
+      missed,
       'return absent.map(({ region }) => region);',
       'return absent.slice(0, 0).map(({ region }) => region);',
     ],
@@ -272,9 +276,9 @@ export const memberMutants: readonly Mutant[] = [
     'members',
     [20, 150],
     [
-      members,
-      'if (link.isVoter || (size <= missedKeysPerRegion && bytes <= missedBytesPerRegion)) continue;',
-      'if (link.isVoter || (size >= 0 && bytes >= 0)) continue;',
+      missed,
+      '(size > missedKeysPerRegion || bytes > missedBytesPerRegion)',
+      '(size < 0 || bytes < 0)',
     ],
   ),
   mutant(
@@ -283,7 +287,7 @@ export const memberMutants: readonly Mutant[] = [
     'members',
     [1, 50],
     [
-      members,
+      enough,
       'if (voters.length >= minVoters) return null;',
       'if (voters.length >= 0) return null;',
     ],
@@ -294,7 +298,7 @@ export const memberMutants: readonly Mutant[] = [
     'outage',
     [1, 20],
     [
-      members,
+      enough,
       'if (voters.length >= minVoters) return null;',
       'if (voters.length >= 0) return null;',
     ],
@@ -305,7 +309,7 @@ export const memberMutants: readonly Mutant[] = [
     'outage',
     [1, 20],
     [
-      members,
+      enough,
       'if (voters.length > 0 && voters.every((link) => link.isQuarantined)) {',
       'if (voters.length === 0) {',
     ],
@@ -377,7 +381,7 @@ export const memberMutants: readonly Mutant[] = [
     'keeps-repaired-keys-blocked',
     'divergence',
     [1, 20],
-    [members, '    blocked.remove(keys);', ''],
+    [evictions, '    blocked.remove(keys);', ''],
   ),
   mutant(
     'R40',
@@ -435,11 +439,7 @@ export const memberMutants: readonly Mutant[] = [
     'forgets-a-removed-region-in-its-lease',
     'changes',
     [1, 400],
-    [
-      'shared/protocol/membership/members.ts',
-      'if (link.lease.endsAt <= ready.now) this.#forget(link);',
-      'this.#forget(link);',
-    ],
+    [roster, 'if (link.lease.endsAt <= ready.now) this.#forget(link);', 'this.#forget(link);'],
   ),
   mutant(
     'R38',

@@ -37,10 +37,12 @@ export interface MembersParts {
   readonly host: MembersHost;
 }
 
-/** The changes of membership that the founding and the return of a region make. */
+/** The changes of membership that the founding, eviction, removal and return of a region make. */
 export interface MemberChanges {
   /** Stores the membership of a region with this step. */
   set(link: RegionLink, membership: Membership, event: RegionEvent): void;
+  /** The region is about to lose its vote, or, if it has none, to come back in another way. */
+  suspect(link: RegionLink, leaving: Leaving): void;
   /** Takes the vote of a region, or confirms that it has none, for the reason given. */
   leave(link: RegionLink, leaving: Leaving, event: RegionEvent): void;
   /** Adds an entry to the history and to the change feed, and queues the events about it. */
