@@ -125,23 +125,22 @@ export class CoordinatorCore implements CoordinatorView {
   }
 
   /**
-   * Takes in one event at `now` (ms). `entropy` is fresh randomness, short and without spaces, for the nonces of
-   * rounds.
+   * Takes in one event at `now` (ms), and passes over the state in a fixed order: the event's own effect, overdue work,
+   * changes of members, new transactions, requests to send, and records to store. `entropy` is fresh randomness, short
+   * and without spaces, for the nonces of rounds.
    */
   step(event: CoordinatorEvent, now: number, entropy: string): Ready {
     assert(this.#ready.ended === null, 'an instance that has ended takes no events');
-    this.#ready.begin(now);
     const { epoch } = this.#state;
+    this.#ready.begin(now);
     this.#members.begin();
-    const isAwaited = this.#pendingWrites.pendingCount > 0 || this.#reads.busy;
-    if (isAwaited || isWork(event)) this.#links.noteWork();
-    this.#take(event);
-    if (this.#ready.due) this.#sweep();
-    this.#transactionManager.batch();
+    this.#noteWork(event);
+    this.#handle(event);
+    this.#sweep();
     this.#members.advance();
-    // A change of members may free frames; they need not wait for the next event.
+    // Comes last of the changes, since each of them may free frames.
     this.#transactionManager.batch();
-    if (this.#ready.ended === null) this.#send(entropy);
+    this.#send(entropy);
     this.#noteRest(epoch);
     this.#links.persist();
     return this.#ready.build();
@@ -213,7 +212,13 @@ export class CoordinatorCore implements CoordinatorView {
     return { transactions, blocked: this.#blocked.all };
   }
 
-  #take(event: CoordinatorEvent): void {
+  /** Silent regions are probed soon if clients or operators ask for something, or still wait. */
+  #noteWork(event: CoordinatorEvent): void {
+    const isAwaited = this.#pendingWrites.pendingCount > 0 || this.#reads.busy;
+    if (isAwaited || isWork(event)) this.#links.noteWork();
+  }
+
+  #handle(event: CoordinatorEvent): void {
     switch (event.kind) {
       case 'write-received':
         this.#onWrite(event);
@@ -262,6 +267,7 @@ export class CoordinatorCore implements CoordinatorView {
   }
 
   #send(entropy: string): void {
+    if (this.#ready.ended !== null) return;
     const { newest, oldestUndecided } = this.#transactions;
     const { shard, connections } = this.#config;
     const { incarnation } = this.#stored;
@@ -330,7 +336,9 @@ export class CoordinatorCore implements CoordinatorView {
     this.#ready.reply({ kind: 'resolutions', ticket, resolutions });
   }
 
+  /** Ends the time of everything that is overdue, once a scheduled moment has come, and schedules the next one. */
   #sweep(): void {
+    if (!this.#ready.due) return;
     this.#ready.clearSchedule();
     this.#links.sweep();
     this.#transactionManager.sweep();
