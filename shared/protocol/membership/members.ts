@@ -20,7 +20,7 @@ import { Roster } from './roster.ts';
 /**
  * The members of the shard. A voter that fails, has lost writes, or diverged is evicted once its lease is over; from
  * then on each decision notes the keys that it misses; when it can be reached again it is copied, and votes again
- * (rules R31 to R38). This class decides what a finding about a region means for its vote; the parts do the rest.
+ * (rules R31 to R38). This class judges findings about a region; its parts do the rest.
  */
 export class Members implements MemberChanges {
   readonly rejoin: Rejoin;
