@@ -43,10 +43,14 @@ const causeSchema = z.enum(outCauses).nullable();
 export const memberSchema = z
   .object({
     region: regionSchema,
-    event: z.enum(memberEvents),
-    epoch: z.int(),
-    cause: causeSchema,
-    detail: z.string(),
+    event: z
+      .enum(memberEvents)
+      .describe(
+        'The change: `leaving` and `stayed` announce and revoke a departure; `founded` starts the shard.',
+      ),
+    epoch: z.int().describe('The epoch after the change.'),
+    cause: causeSchema.describe('The reason why the region has no vote; null if it has one.'),
+    detail: z.string().describe('The cause in words.'),
   })
   .openapi('MemberChange');
 
@@ -57,31 +61,50 @@ export const regionSchemaOfAll = z.object({
   location: z
     .array(z.number())
     .nullable()
-    .openapi({ example: [53.3, -6.3] }),
-  state: z.enum(['voter', 'out', 'copying', 'unknown']),
-  since: z.string().nullable(),
+    .openapi({ example: [53.3, -6.3] })
+    .describe('Latitude and longitude in degrees.'),
+  state: z
+    .enum(['voter', 'out', 'copying', 'unknown'])
+    .describe(
+      '`voter` takes part in every write; `out` does not; `copying` gets the keys that it lacks.',
+    ),
+  since: z.string().nullable().describe('The time at which it entered this state.'),
   cause: causeSchema,
-  health: z.enum(['answering', 'refusing', 'silent', 'foreign', 'lost', 'unknown']),
-  detail: z.string().nullable(),
-  generation: z.int().nullable(),
+  health: z
+    .enum(['answering', 'refusing', 'silent', 'foreign', 'lost', 'unknown'])
+    .describe(
+      'Its latest responses. `refusing`: its server refuses writes. `foreign`: it holds data of another origin. `lost`: it lost acknowledged writes.',
+    ),
+  detail: z.string().nullable().describe('The fault in words; null without one.'),
+  generation: z
+    .int()
+    .nullable()
+    .describe('The generation of its data. A copy of all keys begins a new one.'),
   leaseMs: z.number().nullable().openapi({
     description: 'The remaining time of its lease for strong reads, ms; 0 without a lease.',
   }),
-  roundTripMs: z.number().nullable(),
-  unacknowledged: z.int().nullable(),
+  roundTripMs: z.number().nullable().describe('The smoothed duration of a round, ms.'),
+  unacknowledged: z
+    .int()
+    .nullable()
+    .describe('The number of decisions that it has not applied yet.'),
   missedKeys: z.int().nullable().openapi({
     description: 'The number of keys to copy before it votes again; null means all keys.',
   }),
   copy: z
     .object({
-      whole: z.boolean(),
-      source: regionSchema,
-      phase: z.enum(['beginning', 'keys', 'removals', 'hold']),
+      whole: z
+        .boolean()
+        .describe('True if all keys are copied, false if only those that it missed.'),
+      source: regionSchema.describe('The region that the keys are copied from.'),
+      phase: z
+        .enum(['beginning', 'keys', 'removals', 'hold'])
+        .describe('`hold`: writes pause while the last keys are copied.'),
       startedAt: z.string(),
-      done: z.int(),
-      left: z.int().nullable(),
+      done: z.int().describe('The number of copied keys.'),
+      left: z.int().nullable().describe('The number of keys left; null before they are counted.'),
       keysPerSecond: z.number(),
-      etaMs: z.number().nullable(),
+      etaMs: z.number().nullable().describe('The estimated time to the end, ms.'),
     })
     .nullable(),
 });
@@ -105,9 +128,19 @@ export const adminRegionsSchema = z
           .boolean()
           .nullable()
           .openapi({ description: "The region returns only on an operator's request." }),
-        circuit: z.enum(['closed', 'open', 'half-open', 'unknown']),
-        roundsInFlight: z.int().nullable(),
-        oldestUnacknowledgedMs: z.number().nullable(),
+        circuit: z
+          .enum(['closed', 'open', 'half-open', 'unknown'])
+          .describe(
+            '`closed`: rounds are sent; `open`: none is sent for now; `half-open`: a single probe is in flight.',
+          ),
+        roundsInFlight: z
+          .int()
+          .nullable()
+          .describe('The number of rounds without a response so far.'),
+        oldestUnacknowledgedMs: z
+          .number()
+          .nullable()
+          .describe('The age of the oldest decision that it has not applied, ms.'),
       }),
     ),
     coordinators: z.array(coordinatorSchema),
@@ -195,7 +228,13 @@ export const historyQuerySchema = z.strictObject({
 /** The response to `GET /v1/admin/members`. */
 export const historyAnswerSchema = z
   .object({
-    members: z.array(z.object({ sequence: z.int(), at: z.string(), member: memberSchema })),
+    members: z.array(
+      z.object({
+        sequence: z.int().describe('The position among all changes of the shard.'),
+        at: z.string(),
+        member: memberSchema,
+      }),
+    ),
     before: z
       .int()
       .nullable()
@@ -210,28 +249,44 @@ export const inDoubtSchema = z
       z.object({
         transaction: z.string().openapi({ example: '0.3.17' }),
         state: z.enum(['undecided', 'committing', 'aborting']),
-        keys: z.array(z.string()),
-        ageMs: z.number(),
-        waitsFor: z.array(regionSchema),
+        keys: z.array(z.string()).describe('The keys that it locks.'),
+        ageMs: z
+          .number()
+          .describe('The time since it began, ms, or since this coordinator took it over.'),
+        waitsFor: z
+          .array(regionSchema)
+          .describe('The regions whose vote or acknowledgement is missing.'),
       }),
     ),
-    blocked: z.array(z.object({ key: z.string(), detail: z.string() })),
-    locks: z.array(
-      z.object({
-        region: regionSchema,
-        key: z.string(),
-        keyEncoding: z.literal('base64').optional(),
-        transaction: z.string(),
-        resolution: z
-          .enum(['committed', 'pending', 'aborted', 'forgotten', 'unknown'])
-          .openapi({ description: 'The state of the transaction at the coordinator.' }),
-        ageMs: z.number().nullable(),
-      }),
-    ),
+    blocked: z
+      .array(z.object({ key: z.string(), detail: z.string() }))
+      .describe('Keys that accept no writes until an operator names the correct region.'),
+    locks: z
+      .array(
+        z.object({
+          region: regionSchema,
+          key: z.string(),
+          keyEncoding: z
+            .literal('base64')
+            .optional()
+            .describe('Present if the key is not valid UTF-8; `key` is then in base64.'),
+          transaction: z.string(),
+          resolution: z
+            .enum(['committed', 'pending', 'aborted', 'forgotten', 'unknown'])
+            .openapi({ description: 'The state of the transaction at the coordinator.' }),
+          ageMs: z
+            .number()
+            .nullable()
+            .describe('The age of the transaction, ms; null if it is not in doubt.'),
+        }),
+      )
+      .describe('Locks in the regions.'),
     truncated: z
       .array(regionSchema)
       .openapi({ description: 'Regions with more locks than listed.' }),
-    faults: z.array(z.object({ region: regionSchema, reason: z.string() })),
+    faults: z
+      .array(z.object({ region: regionSchema, reason: z.string() }))
+      .describe('Regions that did not answer, so that their locks are missing here.'),
   })
   .openapi('InDoubt');
 
@@ -252,13 +307,23 @@ export const verifySchema = z
       description:
         'The `next` of the previous response, which includes regions and prefix. If omitted, the comparison starts at the beginning.',
     }),
-    limit: z.int().min(1).max(limits.verifyKeysMaximum).default(limits.verifyKeysDefault),
+    limit: z
+      .int()
+      .min(1)
+      .max(limits.verifyKeysMaximum)
+      .default(limits.verifyKeysDefault)
+      .describe('The number of keys to compare in this call.'),
     regions: z
       .array(regionSchema)
       .min(2, 'name two regions or more')
       .max(limits.regions)
-      .optional(),
-    prefix: z.string().max(limits.verifyPrefixCharacters).optional(),
+      .optional()
+      .describe('The regions to compare. If omitted, all voters.'),
+    prefix: z
+      .string()
+      .max(limits.verifyPrefixCharacters)
+      .optional()
+      .describe('Compare only keys with this prefix.'),
     pauseMs: z.int().min(0).max(limits.verifyPauseMsMaximum).default(0).openapi({
       description:
         'A pause between two requests to the regions, so that writes are not slowed down, ms.',
@@ -268,30 +333,38 @@ export const verifySchema = z
 
 const reportedKeySchema = z.object({
   key: z.string(),
-  keyEncoding: z.literal('base64').optional(),
+  keyEncoding: z
+    .literal('base64')
+    .optional()
+    .describe('Present if the key is not valid UTF-8; `key` is then in base64.'),
 });
 
 /** The response to `POST /v1/admin/verify`. */
 export const verifyAnswerSchema = z
   .object({
     checked: z.int().openapi({ description: 'The number of keys that this call compared.' }),
-    differing: z.array(
-      z.object({
-        key: z.string(),
-        keyEncoding: z.literal('base64').optional(),
-        regions: z.record(z.string(), z.string().nullable()).openapi({
-          description: 'The digest of the key per region; null if the region lacks the key.',
+    differing: z
+      .array(
+        z.object({
+          key: z.string(),
+          keyEncoding: z
+            .literal('base64')
+            .optional()
+            .describe('Present if the key is not valid UTF-8; `key` is then in base64.'),
+          regions: z.record(z.string(), z.string().nullable()).openapi({
+            description: 'The digest of the key per region; null if the region lacks the key.',
+          }),
+          kind: z.enum(['differs', 'only-in', 'around']).openapi({
+            description:
+              '`around`: no write in the log touches the key, so the difference bypassed Lockstep or is older than the log. Otherwise `only-in`: some regions lack the key; `differs`: the regions hold different values.',
+          }),
+          lastWrite: z.int().nullable().openapi({
+            description:
+              'The sequence of the newest write to the key in the log; null if there is none.',
+          }),
         }),
-        kind: z.enum(['differs', 'only-in', 'around']).openapi({
-          description:
-            '`around`: no write in the log touches the key, so the difference bypassed Lockstep or is older than the log. Otherwise `only-in`: some regions lack the key; `differs`: the regions hold different values.',
-        }),
-        lastWrite: z.int().nullable().openapi({
-          description:
-            'The sequence of the newest write to the key in the log; null if there is none.',
-        }),
-      }),
-    ),
+      )
+      .describe('Keys that differ between regions.'),
     undecided: z.array(reportedKeySchema).openapi({
       description:
         'Keys that could not be compared, since writes changed them during each comparison.',
@@ -301,13 +374,17 @@ export const verifyAnswerSchema = z
       .string()
       .nullable()
       .openapi({ description: 'The cursor of the next call; null at the end.' }),
-    done: z.object({
-      region: regionSchema.nullable(),
-      regionsDone: z.int(),
-      regionsTotal: z.int(),
-      checked: z.int(),
-      differing: z.int(),
-    }),
+    done: z
+      .object({
+        region: regionSchema
+          .nullable()
+          .describe('The region whose keys are being scanned; null at the end.'),
+        regionsDone: z.int().describe('The number of regions whose keys were scanned.'),
+        regionsTotal: z.int(),
+        checked: z.int().describe('The number of keys compared so far.'),
+        differing: z.int().describe('The number of differences found so far.'),
+      })
+      .describe('The progress of the whole comparison.'),
   })
   .openapi('VerifyAnswer');
 
@@ -324,17 +401,21 @@ export const repairSchema = z
 const checkSchema = z
   .object({
     name: z.string().openapi({ example: 'eviction' }),
-    status: z.enum(['ok', 'warning', 'problem', 'unknown']),
-    found: z.string(),
-    advice: z.string().nullable(),
+    status: z
+      .enum(['ok', 'warning', 'problem', 'unknown'])
+      .describe('`problem`: a fault to correct. `warning`: a risk. `unknown`: check it by hand.'),
+    found: z.string().describe('The finding.'),
+    advice: z.string().nullable().describe('The remedy; null if there is nothing to do.'),
   })
   .openapi('DoctorCheck');
 
 /** The response to `GET /v1/admin/doctor`. */
 export const doctorAnswerSchema = z
   .object({
-    verdict: z.enum(['ok', 'warning', 'problem']),
-    deployment: z.array(checkSchema),
+    verdict: z
+      .enum(['ok', 'warning', 'problem'])
+      .describe('The worst status of all checks; `unknown` counts as `warning`.'),
+    deployment: z.array(checkSchema).describe('Checks of the deployment as a whole.'),
     regions: z.array(
       z.object({ id: regionSchema, host: z.string(), checks: z.array(checkSchema) }),
     ),

@@ -47,7 +47,11 @@ export const writeSchema = z
           ['INCR', 'orders'],
         ],
       }),
-    checks: z.array(checkSchema).max(limits.checksPerWrite).default([]),
+    checks: z
+      .array(checkSchema)
+      .max(limits.checksPerWrite)
+      .default([])
+      .describe('Conditions that must hold, or nothing is written.'),
     ack: z.enum(['committed', 'confirmed']).default('committed').openapi({
       description:
         'The time of the response: once the decision is durable, or once every region has applied it.',
@@ -56,12 +60,18 @@ export const writeSchema = z
       .int()
       .min(limits.timeoutMsMinimum)
       .max(limits.timeoutMsMaximum)
-      .default(limits.timeoutMsDefault),
-    priority: z.int().min(0).max(limits.priorityMaximum).default(0),
+      .default(limits.timeoutMsDefault)
+      .describe('The time after which an undecided write is given up, ms.'),
+    priority: z
+      .int()
+      .min(0)
+      .max(limits.priorityMaximum)
+      .default(0)
+      .describe('Writes with a higher priority go first if writes wait.'),
     notAfter: z.int().min(0).nullable().default(null).openapi({
       description: 'No attempt starts after this time, in ms since 1970.',
     }),
-    callback: callbackSchema.optional(),
+    callback: callbackSchema.optional().describe('A webhook with the outcome of this write.'),
   })
   // An example without `callback`: the documentation page would otherwise send events to the example's URL.
   .openapi('Write', {
@@ -93,7 +103,8 @@ export const readSchema = z
           ['GET', 'stock:42'],
           ['HGETALL', 'order:7'],
         ],
-      }),
+      })
+      .describe('Read commands, executed in order as one snapshot.'),
     consistency: consistencySchema,
     region: regionSchema.optional(),
   })
@@ -101,7 +112,14 @@ export const readSchema = z
 
 /** The body of `PUT /v1/keys/{key}`. */
 export const putSchema = z
-  .strictObject({ value: argumentSchema, expiresInMs: z.int().min(1).optional() })
+  .strictObject({
+    value: argumentSchema.describe('Stored as a string.'),
+    expiresInMs: z
+      .int()
+      .min(1)
+      .optional()
+      .describe('The lifetime of the key, ms. If omitted, the key does not expire.'),
+  })
   .openapi('Put', { example: { value: 'seven', expiresInMs: 60_000 } });
 
 /** The query of `GET /v1/keys/{key}`. */
@@ -139,27 +157,44 @@ const resultSchema = z.unknown().openapi({
 
 const voteSchema = z.object({
   region: z.string(),
-  vote: z.enum(['yes', 'no', 'missing']),
-  ms: z.number().nullable(),
-  reason: z.string().optional(),
+  vote: z.enum(['yes', 'no', 'missing']).describe('`missing`: it did not arrive in time.'),
+  ms: z
+    .number()
+    .nullable()
+    .describe('The time from the request to the vote, ms; null without a vote.'),
+  reason: z.string().optional().describe('The reason for a vote other than `yes`.'),
 });
 
 /** The response to a committed write. */
 export const writeAnswerSchema = z
   .object({
-    id: z.string().openapi({ example: '0-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2' }),
-    outcome: z.enum(['committed', 'confirmed']),
-    confirmed: z.boolean(),
-    transaction: z.string().openapi({ example: '0.3.1288' }),
-    sequence: z.int().openapi({ example: 1041 }),
-    results: z.array(resultSchema).openapi({ example: ['OK', 8] }),
-    votes: z.array(voteSchema).openapi({
-      example: [
-        { region: 'us-east-1', vote: 'yes', ms: 2 },
-        { region: 'eu-west-1', vote: 'yes', ms: 72 },
-      ],
-    }),
-    attempts: z.int().openapi({ example: 1 }),
+    id: z
+      .string()
+      .openapi({ example: '0-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2' })
+      .describe('The id of the write, for GET /v1/writes/{id}.'),
+    outcome: z
+      .enum(['committed', 'confirmed'])
+      .describe('`confirmed` if every voter has applied it, otherwise `committed`.'),
+    confirmed: z.boolean().describe('True if every voter has applied it.'),
+    transaction: z
+      .string()
+      .openapi({ example: '0.3.1288' })
+      .describe('The transaction that carried it: shard.incarnation.sequence.'),
+    sequence: z.int().openapi({ example: 1041 }).describe('Its position in the change feed.'),
+    results: z
+      .array(resultSchema)
+      .openapi({ example: ['OK', 8] })
+      .describe('One result per operation.'),
+    votes: z
+      .array(voteSchema)
+      .openapi({
+        example: [
+          { region: 'us-east-1', vote: 'yes', ms: 2 },
+          { region: 'eu-west-1', vote: 'yes', ms: 72 },
+        ],
+      })
+      .describe('The votes of the regions in the last attempt.'),
+    attempts: z.int().openapi({ example: 1 }).describe('The number of attempts that it took.'),
     ms: z.number().openapi({ example: 73, description: 'From arrival to decision, ms.' }),
     replayed: z.boolean().openapi({
       description: 'True if this is the response of an earlier request with this Idempotency-Key.',
@@ -174,34 +209,56 @@ export const writeAnswerSchema = z
 export const writeStatusSchema = z
   .object({
     id: z.string(),
-    outcome: z.enum(['pending', 'committed', 'confirmed', 'rejected', 'unavailable']),
-    confirmed: z.boolean().optional(),
-    transaction: z.string().optional(),
-    sequence: z.int().optional(),
-    results: z.array(resultSchema).optional(),
-    rejection: z.record(z.string(), z.unknown()).optional(),
-    votes: z.array(voteSchema).optional(),
-    appliedIn: z.array(z.string()).optional(),
+    outcome: z
+      .enum(['pending', 'committed', 'confirmed', 'rejected', 'unavailable'])
+      .describe(
+        '`rejected`: a check or a command failed. `unavailable`: it was not decided in time. In both cases, nothing was written.',
+      ),
+    confirmed: z.boolean().optional().describe('True if every voter has applied it.'),
+    transaction: z
+      .string()
+      .optional()
+      .describe('The transaction that carried it: shard.incarnation.sequence.'),
+    sequence: z.int().optional().describe('Its position in the change feed.'),
+    results: z.array(resultSchema).optional().describe('One result per operation.'),
+    rejection: z
+      .record(z.string(), z.unknown())
+      .optional()
+      .describe('The failed check or command.'),
+    votes: z.array(voteSchema).optional().describe('The votes of the regions in the last attempt.'),
+    appliedIn: z.array(z.string()).optional().describe('The regions that have applied it.'),
     decidedAt: z.string().optional(),
-    attempts: z.int().optional(),
-    ms: z.number().optional(),
-    type: z.string().optional(),
-    reason: z.string().optional(),
-    regions: z.array(z.object({ region: z.string(), reason: z.string() })).optional(),
+    attempts: z.int().optional().describe('The number of attempts that it took.'),
+    ms: z.number().optional().describe('From arrival to decision, ms.'),
+    type: z
+      .string()
+      .optional()
+      .describe('If `unavailable`: the problem that must be solved first.'),
+    reason: z.string().optional().describe('If `unavailable`: the reason.'),
+    regions: z
+      .array(z.object({ region: z.string(), reason: z.string() }))
+      .optional()
+      .describe('If `unavailable`: the regions at fault, with the reasons.'),
   })
   .openapi('WriteStatus');
 
 /** The response to `POST /v1/reads`. */
 export const readAnswerSchema = z
   .object({
-    results: z.array(resultSchema).openapi({ example: ['7', ['total', '12']] }),
-    region: z.string().openapi({ example: 'eu-west-1' }),
+    results: z
+      .array(resultSchema)
+      .openapi({ example: ['7', ['total', '12']] })
+      .describe('One result per command.'),
+    region: z.string().openapi({ example: 'eu-west-1' }).describe('The region that answered.'),
     consistency: z.enum(['strong', 'local']),
     via: z.enum(['lease', 'coordinator', 'local']).openapi({
       description:
         'The path of the read: with a lease, through the coordinator, or a local read without either.',
     }),
-    attempts: z.int().openapi({ example: 1 }),
+    attempts: z
+      .int()
+      .openapi({ example: 1 })
+      .describe('The number of snapshots that it took, since each may meet a write.'),
   })
   .openapi('ReadAnswer');
 
@@ -221,10 +278,13 @@ export const keyAnswerSchema = z
 /** A problem of RFC 9457. */
 export const problemSchema = z
   .looseObject({
-    type: z.string().openapi({ example: problemType('check-failed') }),
-    title: z.string(),
-    status: z.int(),
-    detail: z.string(),
+    type: z
+      .string()
+      .openapi({ example: problemType('check-failed') })
+      .describe('The problem type. It is stable, and can be opened.'),
+    title: z.string().describe('The problem in general.'),
+    status: z.int().describe('The HTTP status.'),
+    detail: z.string().describe('The cause and the remedy for this request.'),
     instance: z.string().openapi({ description: 'The id of the request.' }),
   })
   .openapi('Problem');

@@ -49,8 +49,12 @@ const descriptionSchema = z.string().max(limits.descriptionCharacters);
 /** The `callback` of a write: the receiver of its outcome. */
 export const callbackSchema = z
   .strictObject({
-    url: urlSchema,
-    secret: secretSchema.optional(),
+    url: urlSchema.describe('The URL of the receiver.'),
+    secret: secretSchema
+      .optional()
+      .describe(
+        'The secret that signs the event, `whsec_` and base64. If omitted, only the public key signs.',
+      ),
     events: z
       .array(eventSchema.extract(['write.committed', 'write.confirmed', 'write.aborted']))
       .min(1, 'name at least one event')
@@ -63,12 +67,16 @@ export const callbackSchema = z
 /** The body of `POST /v1/webhooks`. */
 export const webhookSchema = z
   .strictObject({
-    url: urlSchema,
+    url: urlSchema.describe('The URL of the receiver.'),
     events: eventsSchema.default([...eventTypes]),
     prefixes: prefixesSchema.default([]),
     values: valuesSchema.default(false),
-    description: descriptionSchema.default(''),
-    secret: secretSchema.optional(),
+    description: descriptionSchema.default('').describe('A note for operators.'),
+    secret: secretSchema
+      .optional()
+      .describe(
+        'The secret that signs events, `whsec_` and base64. If omitted, Lockstep makes one.',
+      ),
   })
   .openapi('NewWebhook', { example: { url: 'https://example.com/hooks', prefixes: ['order:'] } });
 
@@ -86,7 +94,7 @@ export const webhookPatchSchema = z
 /** The body of `POST /v1/webhooks/{id}/rotate`. */
 export const rotationSchema = z
   .strictObject({
-    secret: secretSchema.optional(),
+    secret: secretSchema.optional().describe('The new secret. If omitted, Lockstep makes one.'),
     overlapMs: z
       .int()
       .min(0)
@@ -109,9 +117,13 @@ export const testSchema = z
 export const replaySchema = z
   .union(
     [
-      z.strictObject({ event: z.string().min(1).max(limits.eventIdCharacters) }),
       z.strictObject({
-        since: z.union([z.int().min(0), z.iso.datetime({ offset: true })]),
+        event: z.string().min(1).max(limits.eventIdCharacters).describe('Resend this event.'),
+      }),
+      z.strictObject({
+        since: z
+          .union([z.int().min(0), z.iso.datetime({ offset: true })])
+          .describe('Resend events since this time.'),
         delivered: z.boolean().default(false).openapi({
           description: 'True also resends events that were delivered.',
         }),
@@ -182,7 +194,10 @@ export const webhookAnswerSchema = z
     prefixes: z.array(z.string()),
     values: z.boolean(),
     description: z.string(),
-    disabled: z.object({ at: z.string(), reason: z.string() }).nullable(),
+    disabled: z
+      .object({ at: z.string(), reason: z.string() })
+      .nullable()
+      .describe('The time and the reason if the endpoint is disabled; otherwise null.'),
     createdAt: z.string().openapi({ example: '2026-11-22T09:00:00.000Z' }),
   })
   .openapi('Webhook');
@@ -208,16 +223,22 @@ const answerSchema = z.string().nullable().openapi({
 });
 
 const deliverySchema = z.object({
-  event: z.string(),
+  event: z.string().describe('The id of the event.'),
   type: eventSchema,
   state: z.enum(['waiting', 'delivered', 'failed']),
-  attempts: z.int(),
-  status: z.int().nullable(),
-  ms: z.number().nullable(),
+  attempts: z.int().describe('The number of attempts so far.'),
+  status: z
+    .int()
+    .nullable()
+    .describe('The HTTP status of the last attempt; null without a response.'),
+  ms: z.number().nullable().describe('The duration of the last attempt, ms.'),
   answer: answerSchema,
-  at: z.string(),
+  at: z.string().describe('The time of the event.'),
   lastAttemptAt: z.string().nullable(),
-  nextAttemptAt: z.string().nullable(),
+  nextAttemptAt: z
+    .string()
+    .nullable()
+    .describe('The time of the next attempt; null if none is due.'),
 });
 
 /** One delivery with its attempts and payload. */
@@ -226,8 +247,8 @@ export const deliveryAnswerSchema = deliverySchema
     history: z
       .array(
         z.object({
-          at: z.string(),
-          status: z.int().nullable(),
+          at: z.string().describe('The end of the attempt.'),
+          status: z.int().nullable().describe('The HTTP status; null without a response.'),
           ms: z.number(),
           answer: answerSchema,
         }),
@@ -263,7 +284,8 @@ export const webhookKeysSchema = z
         x: z.string(),
         publicKey: z
           .string()
-          .openapi({ example: 'whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=' }),
+          .openapi({ example: 'whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=' })
+          .describe('The key in the format of Standard Webhooks.'),
       }),
     ),
   })
@@ -274,18 +296,24 @@ export const changesAnswerSchema = z
   .object({
     changes: z.array(
       z.object({
-        sequence: z.int().openapi({ example: 1041 }),
-        at: z.string(),
-        id: z.string().optional(),
-        transaction: z.string().optional(),
-        keys: z.array(z.string()).optional(),
-        member: memberSchema.optional(),
-        commands: z.array(z.array(z.string())).optional(),
-        results: z.array(z.unknown()).optional(),
+        sequence: z.int().openapi({ example: 1041 }).describe('The position in the change feed.'),
+        at: z.string().describe('The time of the decision.'),
+        id: z.string().optional().describe('The id of the write.'),
+        transaction: z.string().optional().describe('shard.incarnation.sequence.'),
+        keys: z.array(z.string()).optional().describe('The keys of the write.'),
+        member: memberSchema.optional().describe('A membership change, with `members=true`.'),
+        commands: z
+          .array(z.array(z.string()))
+          .optional()
+          .describe('With `values=true`: the commands as every region executed them.'),
+        results: z
+          .array(z.unknown())
+          .optional()
+          .describe('With `values=true`: one result per command.'),
       }),
     ),
     next: z.int().openapi({ description: 'The `since` of the next request.' }),
-    newest: z.int(),
+    newest: z.int().describe('The sequence of the newest change.'),
   })
   .openapi('Changes');
 

@@ -9,10 +9,24 @@ const test = z
   .openapi({ description: 'Only in an event sent by `POST /v1/webhooks/{id}/test`.' });
 
 const writeData = z.object({
-  id: z.string().openapi({ example: '0-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2' }),
-  transaction: z.string().nullable().openapi({ example: '0.3.1288' }),
-  sequence: z.int().nullable().openapi({ example: 1041 }),
-  keys: z.array(z.string()).openapi({ example: ['stock:42'] }),
+  id: z
+    .string()
+    .openapi({ example: '0-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2' })
+    .describe('The id of the write.'),
+  transaction: z
+    .string()
+    .nullable()
+    .openapi({ example: '0.3.1288' })
+    .describe('shard.incarnation.sequence; null if the write was given up.'),
+  sequence: z
+    .int()
+    .nullable()
+    .openapi({ example: 1041 })
+    .describe('The position in the change feed; null if nothing was written.'),
+  keys: z
+    .array(z.string())
+    .openapi({ example: ['stock:42'] })
+    .describe('The keys of the write.'),
   keysOmitted: z.literal(true).optional().openapi({
     description: 'The keys are too large to send to every receiver of the write.',
   }),
@@ -32,10 +46,13 @@ const writeValues = {
 
 const regionData = z.object({
   region: z.string().openapi({ example: 'eu-west-1' }),
-  sequence: z.int(),
-  epoch: z.int(),
-  cause: z.string().nullable(),
-  detail: z.string().nullable(),
+  sequence: z.int().describe('The position in the change feed.'),
+  epoch: z.int().describe('The epoch after the change.'),
+  cause: z
+    .string()
+    .nullable()
+    .describe('The reason why the region has no vote; null if it has one.'),
+  detail: z.string().nullable().describe('The cause in words.'),
   test,
 });
 
