@@ -180,7 +180,7 @@ function figuresOf(
     { name: '  from its start to its vote', value: absenceMs(timeline), unit: 'ms', limit: null },
     count('answered writes lost', audit.lost, 0),
     count('writes refused', refused, null),
-    count('  and there all the same', audit.inVain, 0),
+    count('  and found in a region', audit.inVain, 0),
     count('writes with an unknown outcome', load.unknown, null),
     count('counters that do not show their writes', audit.miscounted, 0),
     count('strong reads answered', reads, null),

@@ -200,7 +200,7 @@ describe('the configuration', () => {
       ...Object.fromEntries(secrets),
       ...withRegions(...regions),
     });
-    // The placeholders have to be refused, so that nobody goes live with them.
+    // The placeholders have to be refused, so that they cannot go live.
     expect(result).toMatchObject({ ok: false, variable: 'LOCKSTEP_TOKENS' });
   });
 });

@@ -237,7 +237,11 @@ describe('a transaction of the Upstash dialect', () => {
     ['a wrong number of arguments', ['GET'], 'wrong number of arguments'],
     ['a command that is not supported', ['FCALL', 'f', 0], 'FCALL is not supported'],
     ['a key of Lockstep’s own', ['GET', 'lockstep:0:meta'], 'reserved'],
-    ['a random choice beside a write', ['SRANDMEMBER', 's'], 'is not allowed in a transaction'],
+    [
+      'a random choice together with a write',
+      ['SRANDMEMBER', 's'],
+      'is not allowed in a transaction',
+    ],
   ])('with %s is discarded as a whole, with the reason', async (_name, command, reason) => {
     const edge = edgeOf();
     const response = await post(edge, '/multi-exec', [['SET', 'a', 1], command]);

@@ -66,7 +66,8 @@ class Run {
         break;
       case 'acknowledge': {
         const client = harness.clients.at(Math.floor(event.part * harness.clients.length));
-        if (client !== undefined) harness.acknowledge(client, client.places.at(-1) ?? client.since);
+        if (client !== undefined)
+          harness.acknowledge(client, client.positions.at(-1) ?? client.since);
         break;
       }
       default:
@@ -82,8 +83,8 @@ class Run {
   }
 }
 
-function expectInOrder({ places, since }: Client): void {
-  expect([since, ...places]).toEqual([since, ...places].toSorted((a, b) => a - b));
+function expectInOrder({ positions, since }: Client): void {
+  expect([since, ...positions]).toEqual([since, ...positions].toSorted((a, b) => a - b));
 }
 
 describe('a follower', () => {
@@ -111,8 +112,8 @@ describe('a follower', () => {
         for (const event of events) {
           run.happen(event);
           for (const client of run.harness.clients) {
-            const place = client.places.at(-1) ?? client.since;
-            expect(client.sequences).toEqual(run.harness.expectedOf(client, place));
+            const position = client.positions.at(-1) ?? client.since;
+            expect(client.sequences).toEqual(run.harness.expectedOf(client, position));
           }
         }
       }),

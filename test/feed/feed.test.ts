@@ -71,9 +71,9 @@ describe('the feed', () => {
   it('sends the position to a follower whose filter excludes all changes', () => {
     const client = harness.join(0, { prefixes: ['other'], values: false, members: false });
     live(3);
-    expect(client.places).toEqual([]);
+    expect(client.positions).toEqual([]);
     harness.heartbeat();
-    expect(client).toMatchObject({ sequences: [], places: [3] });
+    expect(client).toMatchObject({ sequences: [], positions: [3] });
   });
 
   it('sends changes of members to followers who request them, with any prefixes', () => {
@@ -83,8 +83,8 @@ describe('the feed', () => {
     harness.changeMembers();
     harness.publish(harness.log);
     harness.serve();
-    expect(asking).toMatchObject({ sequences: [2], places: [2] });
-    expect(other).toMatchObject({ sequences: [1], places: [2] });
+    expect(asking).toMatchObject({ sequences: [2], positions: [2] });
+    expect(other).toMatchObject({ sequences: [1], positions: [2] });
   });
 
   it('sends changes of members from the log, too', () => {
@@ -126,7 +126,7 @@ describe('the feed', () => {
   it('splits a message that would be too large', () => {
     const client = harness.join(0);
     live(limits.changesPerPage * 2 + 1);
-    expect(client.places).toEqual([
+    expect(client.positions).toEqual([
       limits.changesPerPage,
       limits.changesPerPage * 2,
       limits.changesPerPage * 2 + 1,
@@ -180,7 +180,7 @@ describe('a slow follower', () => {
     const large = 'x'.repeat(limits.feedMessageBytes - 100);
     const fitting = Math.floor(limits.followerWindowBytes / limits.feedMessageBytes);
     for (let made = 0; made < fitting; made += 1) live(1, large);
-    expect(client).toMatchObject({ places: { length: fitting }, end: null });
+    expect(client).toMatchObject({ positions: { length: fitting }, end: null });
     live(1, large);
     expect(client.end).toEqual({ why: 'slow', place: fitting });
   });

@@ -37,7 +37,7 @@ export interface Client {
   readonly filter: Filter;
   readonly sequences: number[];
   /** The positions that it got, in order. */
-  readonly places: number[];
+  readonly positions: number[];
   end: { readonly why: string; readonly place: number } | null;
 }
 
@@ -74,7 +74,7 @@ export class FeedHarness {
 
   join(since: number, filter: Filter = { prefixes: [], values: false, members: false }): Client {
     const id = this.clients.length + 1;
-    const client: Client = { id, since, filter, sequences: [], places: [], end: null };
+    const client: Client = { id, since, filter, sequences: [], positions: [], end: null };
     this.clients.push(client);
     this.perform(this.core.join(id, beginFollower(since, this.newest, filter)));
     this.keep(id);
@@ -167,7 +167,7 @@ export class FeedHarness {
     if (changes.some(({ values }) => values !== client.filter.values)) {
       throw new Error('the client got values against its filter');
     }
-    client.places.push(next);
+    client.positions.push(next);
     this.keep(id);
   }
 

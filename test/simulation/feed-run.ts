@@ -66,7 +66,7 @@ function happen(world: FeedHarness, random: Random, publish: () => void): void {
       break;
     case 'acknowledge': {
       const client = world.clients.at(index(world.clients.length));
-      if (client !== undefined) world.acknowledge(client, client.places.at(-1) ?? client.since);
+      if (client !== undefined) world.acknowledge(client, client.positions.at(-1) ?? client.since);
       break;
     }
     case 'serve':

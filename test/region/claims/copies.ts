@@ -137,7 +137,7 @@ export function claimCopies(region: () => Implementation): void {
       expect(found.items.map(({ key }) => key)).toEqual(['expires']);
     });
 
-    it('leaves a key absent at the target if it expired on the way', async () => {
+    it('leaves a key absent at the target if it expired between read and write', async () => {
       const soon = Date.now() + 50;
       await region().run('SET', 'string', 'v', 'PXAT', String(soon));
       await region().run('HSET', 'hash', 'f', 'v');

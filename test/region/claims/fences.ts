@@ -66,7 +66,7 @@ export function claimFences(region: () => Implementation): void {
       expect((await send({ takes: 0 })).kind).toBe('executed');
     });
 
-    it('counts a large number of keys too, and still takes no fewer', async () => {
+    it('counts more than a thousand keys exactly, and is refused for one less', async () => {
       for (let key = 0; key < 1_001; key += 1) await region().run('SET', `many:${key}`, '');
       const refusal = { kind: 'generation', has: 0, keys: 1_001 };
       expect(await send({ takes: 1_000 })).toEqual({ kind: 'refused', refusal });
