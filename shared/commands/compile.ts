@@ -18,6 +18,12 @@ import { streamKeys } from './streams.ts';
 import { findCommand } from './table.ts';
 import { noScripts, type ScriptLookup } from './user-scripts.ts';
 
+/** Why commands are refused. `detail` names the position of the faulty one, and `reason` is the same without it. */
+export interface CompileRefusal extends CommandFault {
+  readonly ok: false;
+  readonly reason: string;
+}
+
 /** A write in the form that every region runs, or the reason for its refusal. */
 export type Compiled =
   | {
@@ -28,7 +34,7 @@ export type Compiled =
       /** The size of the operations' arguments and the checks' texts in UTF-8, in bytes. */
       readonly bytes: number;
     }
-  | ({ readonly ok: false } & CommandFault);
+  | CompileRefusal;
 
 /** The commands of a snapshot, or the reason for their refusal. */
 export type CompiledReads =
@@ -38,7 +44,7 @@ export type CompiledReads =
       /** Every key, each once, in order of first appearance. */
       readonly keys: readonly string[];
     }
-  | ({ readonly ok: false } & CommandFault);
+  | CompileRefusal;
 
 /** Commands that write only if they name a destination key, each with its read-only form. */
 const readForms: ReadonlyMap<string, string> = new Map([
@@ -97,7 +103,7 @@ export function faultOfWrite(
   checks: readonly Check[],
   now: number,
   scripts: ScriptLookup,
-): CommandFault | null {
+): CompileRefusal | null {
   const compiled = compileWrite(ops, checks, { now, seed: () => 0, scripts });
   return compiled.ok ? null : compiled;
 }
@@ -401,9 +407,10 @@ function distinct(keys: readonly string[]): readonly string[] {
   return [...new Set(keys)];
 }
 
-function refuse(fault: CommandFault, place?: string): { readonly ok: false } & CommandFault {
-  const detail = place === undefined ? fault.detail : `${place}: ${fault.detail}`;
-  return { ok: false, ...fault, detail };
+function refuse(fault: CommandFault, place?: string): CompileRefusal {
+  const { detail: reason } = fault;
+  const detail = place === undefined ? reason : `${place}: ${reason}`;
+  return { ok: false, ...fault, reason, detail };
 }
 
 function invalid(detail: string): CommandFault {

@@ -1,6 +1,11 @@
 /** Plans the commands of Upstash requests: which are answered here, refused, read, or written. */
-import { compileReads, faultOfWrite, isRead, isReadOfWrites } from '../commands/compile.ts';
-import type { CommandFault } from '../commands/keys.ts';
+import {
+  type CompileRefusal,
+  compileReads,
+  faultOfWrite,
+  isRead,
+  isReadOfWrites,
+} from '../commands/compile.ts';
 import { bytesWithin } from '../commands/raw-bytes.ts';
 import { findCommand } from '../commands/table.ts';
 import {
@@ -121,7 +126,7 @@ function planOfScript(
 function faultOfReads(
   commands: readonly UpstashCommand[],
   scripts: ScriptLookup,
-): CommandFault | null {
+): CompileRefusal | null {
   const compiled = compileReads(commands, scripts);
   return compiled.ok ? null : compiled;
 }
@@ -175,11 +180,9 @@ function refuse(error: string): Refused {
   return { kind: 'refused', error, whenQueued: true };
 }
 
-/** The plan of a command that the compiler refused, compiled as the only one of its request. */
-export function refusalOf({ detail, redis }: CommandFault): Refused {
-  if (redis !== undefined) return { kind: 'refused', ...redis };
-  // Drops the position, which the compiler adds in front.
-  return refuse(`ERR ${detail.replace(/^(?:ops|reads)\[0\]: /, '')}`);
+/** The plan of a command that the compiler refused. A command has no position here, so the reason is without one. */
+export function refusalOf({ reason, redis }: CompileRefusal): Refused {
+  return redis === undefined ? refuse(`ERR ${reason}`) : { kind: 'refused', ...redis };
 }
 
 /** The error of Redis, which quotes the start of the arguments and is one line. */
