@@ -70,14 +70,14 @@ export class CoordinatorLife {
   readonly #context: LifeContext;
   readonly #storage: CoordinatorStorage;
   readonly #core: CoordinatorCore;
-  readonly #handover: CourierDispatcher;
+  readonly #dispatcher: CourierDispatcher;
   readonly #publisher: Publisher;
-  readonly #desk: WebhookSubscriptions;
+  readonly #subscriptions: WebhookSubscriptions;
   readonly #scripts: ScriptRegistry;
   readonly #regions: RegionRegistry;
-  readonly #callers = new PendingCalls();
-  readonly #acquaintance: Readiness;
-  readonly #waking: AlarmScheduler;
+  readonly #pendingCalls = new PendingCalls();
+  readonly #readiness: Readiness;
+  readonly #alarm: AlarmScheduler;
   #prunedAt = 0;
   #isPruning = false;
 
@@ -87,25 +87,27 @@ export class CoordinatorLife {
     if (!parsed.ok) throw new Error(parsed.detail);
     const { configuration } = parsed;
     this.#storage = new CoordinatorStorage(context.storage, configuration.retention);
-    const { hooks, changes, members, scripts } = this.#storage;
+    const { subscriptions, changes, members, scripts } = this.#storage;
     this.#scripts = new ScriptRegistry(scripts, () => this.#storage.prove());
     this.served = this.#serve();
     const { COURIER, FEED } = environment;
     const courierOf = (endpoint: string) => courierIn(COURIER, endpoint);
-    this.#handover = new CourierDispatcher(hooks, courierOf, () => this.#desk.signingKey());
+    this.#dispatcher = new CourierDispatcher(subscriptions, courierOf, () =>
+      this.#subscriptions.signingKey(),
+    );
     this.#publisher = new Publisher(() => feedIn(FEED, shard));
-    this.#desk = new WebhookSubscriptions(hooks, changes, {
+    this.#subscriptions = new WebhookSubscriptions(subscriptions, changes, {
       voters: () => this.#voters,
       resubscribe: () =>
-        this.#step({ kind: 'subscriptions-changed', subscriptions: hooks.subscriptions() }),
+        this.#step({ kind: 'subscriptions-changed', subscriptions: subscriptions.all() }),
       outboxGrew: () => this.#handOver(),
       newSigningKey: () => context.newSigningKey(),
     });
     const now = Date.now();
     const stored = this.#storage.begin(now);
     const begun = stored.regions.filter((region) => region.begun);
-    this.#acquaintance = new Readiness(begun.map(({ region }) => region));
-    this.#waking = new AlarmScheduler(
+    this.#readiness = new Readiness(begun.map(({ region }) => region));
+    this.#alarm = new AlarmScheduler(
       (at) => void context.storage.setAlarm(at),
       () => this.#step({ kind: 'tick' }),
     );
@@ -125,7 +127,6 @@ export class CoordinatorLife {
   #serve(): Served<CoordinatorApi> {
     const core = <Run>(run: Run) => ({ proof: 'core' as const, run });
     const stored = <Run>(run: Run) => ({ proof: 'stored' as const, run });
-    const hooks = () => this.#storage.hooks;
     return {
       write: core((request) => this.#arrive(request, false)),
       writeAll: core((requests) => this.#writeAll(requests)),
@@ -134,21 +135,21 @@ export class CoordinatorLife {
       status: stored(async (id) => this.#statusOf(id)),
       resolve: stored((transactions) => this.#resolve(transactions)),
       read: stored((request) =>
-        this.#callers.read.expect((ticket) =>
+        this.#pendingCalls.read.expect((ticket) =>
           this.#step({ kind: 'read-requested', ticket, request }),
         ),
       ),
       // As in `describe`, the first readers wait until the regions know this coordinator.
       attend: stored(async (wishes) => {
         if (wishes.length > 0) this.#step({ kind: 'lease-requested', wishes });
-        await this.#acquaintance.made;
+        await this.#readiness.made;
         return { regions: this.#regions.all, status: this.#core.status() };
       }),
       regions: stored(async () => this.#regions.all),
       // The first callers wait until every region that does not know this coordinator has answered once, or has failed
       // to: it would refuse the read for which they ask.
       describe: stored(async () => {
-        await this.#acquaintance.made;
+        await this.#readiness.made;
         return this.#core.status();
       }),
       order: stored((order, address) => this.#order(order, address)),
@@ -162,18 +163,20 @@ export class CoordinatorLife {
         this.#publisher.follow();
         return this.#core.status().sequence;
       }),
-      subscribe: stored(async (subscription) => this.#desk.subscribe(subscription)),
-      subscriptions: stored(async () => hooks().subscriptions()),
-      changeSubscription: stored(async (endpoint, patch) => this.#desk.change(endpoint, patch)),
-      unsubscribe: stored(async (endpoint) => this.#desk.unsubscribe(endpoint)),
-      recover: stored((endpoint, since) => this.#desk.recover(endpoint, since)),
-      signingKey: stored(() => this.#desk.signingKey()),
+      subscribe: stored(async (subscription) => this.#subscriptions.subscribe(subscription)),
+      subscriptions: stored(async () => this.#subscriptions.all),
+      changeSubscription: stored(async (endpoint, patch) =>
+        this.#subscriptions.change(endpoint, patch),
+      ),
+      unsubscribe: stored(async (endpoint) => this.#subscriptions.unsubscribe(endpoint)),
+      recover: stored((endpoint, since) => this.#subscriptions.recover(endpoint, since)),
+      signingKey: stored(() => this.#subscriptions.signingKey()),
       disabled: stored(async (endpoint, reason) =>
-        this.#desk.disable(endpoint, reason, Date.now()),
+        this.#subscriptions.disable(endpoint, reason, Date.now()),
       ),
       hostRests: {
         proof: { none: 'it shows no state: how long a host rests is advice' },
-        run: async (host, restMs) => this.#handover.restHost(host, restMs),
+        run: async (host, restMs) => this.#dispatcher.restHost(host, restMs),
       },
       beginRequest: stored(async (request) =>
         this.#storage.requests.beginRequest(request, Date.now()),
@@ -210,7 +213,7 @@ export class CoordinatorLife {
 
   /** The outcomes of transactions whose locks a reader found. */
   #resolve(transactions: readonly TransactionOrder[]): Promise<readonly Resolution[]> {
-    return this.#callers.resolve.expect((ticket) => {
+    return this.#pendingCalls.resolve.expect((ticket) => {
       const recorded = this.#storage.decisionsOf(transactions);
       this.#step({
         kind: 'resolution-requested',
@@ -230,7 +233,7 @@ export class CoordinatorLife {
     const members = this.#core.status().regions.map(({ region }) => region);
     const noted = this.#regions.note(command, address, members);
     if (noted.kind === 'refused') return noted;
-    const answer = await this.#callers.order.expect((ticket) =>
+    const answer = await this.#pendingCalls.order.expect((ticket) =>
       this.#step({ kind: 'admin-command', ticket, command }),
     );
     if (answer.kind !== 'taken') noted.undo();
@@ -239,7 +242,7 @@ export class CoordinatorLife {
 
   /** The alarm has fired. It wakes an instance after a crash; the constructor has already resumed the work. */
   alarm(): void {
-    this.#waking.alarmCame();
+    this.#alarm.alarmCame();
     if (Date.now() - this.#prunedAt >= limits.pruneEveryMs) this.#prune();
     this.#step({ kind: 'tick' });
   }
@@ -298,7 +301,7 @@ export class CoordinatorLife {
     const abandoned = again ? this.#storage.abandoned(id) : null;
     this.#pruneIfShort(now);
     const { room } = this.#storage;
-    const answer = await this.#callers.write.expect((ticket) =>
+    const answer = await this.#pendingCalls.write.expect((ticket) =>
       arrive({ ticket, frame, async, recorded, again, abandoned, room }),
     );
     this.#scripts.judge(request, answer);
@@ -322,7 +325,7 @@ export class CoordinatorLife {
       if (recorded === null && !this.#core.isUnderway(request)) return null;
       const frame = repeatedFrameOf(request, now);
       const arrival = { frame, async: false, recorded, again: false, abandoned: null, room };
-      return this.#callers.write.expect((ticket) =>
+      return this.#pendingCalls.write.expect((ticket) =>
         this.#step({ kind: 'write-received', ticket, ...arrival }),
       );
     });
@@ -334,15 +337,15 @@ export class CoordinatorLife {
     try {
       const ready = this.#core.step(event, Date.now(), entropy());
       if (ready.ended !== null) throw new Error(`another instance has taken over: ${ready.ended}`);
-      if (this.#isBusy || queuesEvents(ready.persist)) this.#waking.armAlarm();
-      else if (this.#core.awaitsReturn) this.#waking.armAlarm(ready.wakeAt ?? 0);
+      if (this.#isBusy || queuesEvents(ready.persist)) this.#alarm.armAlarm();
+      else if (this.#core.awaitsReturn) this.#alarm.armAlarm(ready.wakeAt ?? 0);
       this.#storage.write(ready.persist);
       for (const send of ready.sends) this.#send(send);
       if (ready.comparison !== null) this.#compare(ready.comparison);
-      for (const reply of ready.replies) this.#callers.give(reply);
+      for (const reply of ready.replies) this.#pendingCalls.give(reply);
       this.#notify(ready.persist);
-      this.#waking.at(ready.wakeAt);
-      this.#acquaintance.note(() => this.#core.status());
+      this.#alarm.at(ready.wakeAt);
+      this.#readiness.note(() => this.#core.status());
       if (this.#storage.isPruneDue) this.#prune();
     } catch (error) {
       this.#end(error);
@@ -356,19 +359,21 @@ export class CoordinatorLife {
   }
 
   get #isBusy(): boolean {
-    return this.#core.busy || this.#storage.hooks.hasOutbox || this.#publisher.hasUnpublished;
+    return (
+      this.#core.busy || this.#storage.subscriptions.hasOutbox || this.#publisher.hasUnpublished
+    );
   }
 
   /** Publishes stored changes to the feed and the couriers. The output gate holds them until they are durable. */
   #notify(writes: readonly StorageWrite[]): void {
     const changes = changesIn(writes);
     if (changes.length > 0) void this.#publisher.publish(changes);
-    this.#handover.run();
+    this.#dispatcher.run();
   }
 
   #handOver(): void {
-    this.#waking.armAlarm();
-    this.#handover.run();
+    this.#alarm.armAlarm();
+    this.#dispatcher.run();
   }
 
   get #voters(): readonly RegionId[] {

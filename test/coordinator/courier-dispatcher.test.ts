@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { CourierDispatcher } from '../../functions/coordinator/notify/courier-dispatcher.ts';
-import { HookStorage } from '../../functions/coordinator/storage/subscription-storage.ts';
+import { SubscriptionStorage } from '../../functions/coordinator/storage/subscription-storage.ts';
 import type { OutboxEvent, Subscription } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
 import { MemoryStorage } from './sqlite.ts';
@@ -25,13 +25,13 @@ class DispatcherHarness {
   /** The number of events in each call. */
   readonly calls: { readonly endpoint: string; readonly events: number }[] = [];
   signs: () => Promise<typeof signingKey> = async () => signingKey;
-  hooks = new HookStorage(this.storage);
+  subscriptions = new SubscriptionStorage(this.storage);
   dispatcher = this.begin();
 
   /** A new instance of the coordinator, on the stored state. */
   begin(): CourierDispatcher {
-    this.hooks = new HookStorage(this.storage);
-    this.hooks.begin();
+    this.subscriptions = new SubscriptionStorage(this.storage);
+    this.subscriptions.begin();
     const courierOf = (endpoint: string) => ({
       deliver: async (_: string, { events }: { readonly events: readonly OutboxEvent[] }) => {
         this.calls.push({ endpoint, events: events.length });
@@ -40,13 +40,13 @@ class DispatcherHarness {
         return { restMs: this.restMs };
       },
     });
-    this.dispatcher = new CourierDispatcher(this.hooks, courierOf, () => this.signs());
+    this.dispatcher = new CourierDispatcher(this.subscriptions, courierOf, () => this.signs());
     return this.dispatcher;
   }
 
   queue(endpoint: string, ids: readonly string[], body = '{}'): void {
     const type = 'write.committed';
-    this.hooks.queueEvents(ids.map((id) => ({ endpoint, id, type, at: 1, body })));
+    this.subscriptions.queueEvents(ids.map((id) => ({ endpoint, id, type, at: 1, body })));
     this.dispatcher.run();
   }
 
@@ -95,7 +95,7 @@ describe('a handover', () => {
     expect(taken).toEqual(ids(limits.eventsPerHandover + 1).map((id) => `a ${id}`));
     expect(harness.calls).toContainEqual({ endpoint: 'a', events: limits.eventsPerHandover });
     expect(harness.taken).toContain('b e0');
-    expect(harness.hooks.hasOutbox).toBe(false);
+    expect(harness.subscriptions.hasOutbox).toBe(false);
   });
 
   it('never exceeds the size of a call, even with large events', async () => {
@@ -117,7 +117,7 @@ describe('a handover', () => {
     harness.couriers.delete('broken');
     await vi.runAllTimersAsync();
     expect(harness.taken).toContain('broken e0');
-    expect(harness.hooks.hasOutbox).toBe(false);
+    expect(harness.subscriptions.hasOutbox).toBe(false);
   });
 
   it('serves the others while couriers never answer, and tries these again', async () => {
@@ -137,10 +137,16 @@ describe('a handover', () => {
   it('pauses all endpoints of a host, for a bounded time, and no other', async () => {
     const targets = { a: 'https://one.example.com/a', b: 'https://one.example.com/b' };
     for (const [endpoint, url] of Object.entries(targets)) {
-      harness.hooks.keepTarget({ endpoint, url, secret: null, events: [], values: false });
+      harness.subscriptions.keepTarget({ endpoint, url, secret: null, events: [], values: false });
     }
-    harness.hooks.keepSubscription({ ...subscriptionOf('c'), url: 'https://one.example.com/c' });
-    harness.hooks.keepSubscription({ ...subscriptionOf('d'), url: 'https://two.example.com/' });
+    harness.subscriptions.keepSubscription({
+      ...subscriptionOf('c'),
+      url: 'https://one.example.com/c',
+    });
+    harness.subscriptions.keepSubscription({
+      ...subscriptionOf('d'),
+      url: 'https://two.example.com/',
+    });
     expect(harness.dispatcher.restHost('one.example.com', 5_000)).toBe(5_000);
     expect(harness.dispatcher.restHost('one.example.com', 1_000)).toBe(5_000);
     for (const endpoint of ['a', 'b', 'c', 'd']) harness.queue(endpoint, ids(1));
@@ -195,36 +201,36 @@ describe('a handover', () => {
     harness.begin().run();
     await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
     expect(harness.taken).toEqual(['a e0', 'a e1']);
-    expect(harness.hooks.hasOutbox).toBe(false);
+    expect(harness.subscriptions.hasOutbox).toBe(false);
   });
 });
 
 describe('an endpoint that is unsubscribed while its events are being handed over', () => {
   it('takes no events of other endpoints with it', async () => {
     const gate = Promise.withResolvers<void>();
-    harness.hooks.keepSubscription(subscriptionOf('gone'));
+    harness.subscriptions.keepSubscription(subscriptionOf('gone'));
     harness.couriers.set('gone', () => gate.promise);
     harness.queue('gone', ids(3));
     await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
-    expect(harness.hooks.dropSubscription('gone')).toBe(true);
+    expect(harness.subscriptions.dropSubscription('gone')).toBe(true);
     gate.resolve();
     await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
     harness.queue('stays', ids(1));
     await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
     expect(harness.taken).toContain('stays e0');
-    expect(harness.hooks.hasOutbox).toBe(false);
+    expect(harness.subscriptions.hasOutbox).toBe(false);
   });
 
   it('gets no event after the call under way', async () => {
-    harness.hooks.keepSubscription(subscriptionOf('gone'));
+    harness.subscriptions.keepSubscription(subscriptionOf('gone'));
     harness.couriers.set('gone', fails);
     harness.queue('gone', ids(3));
     await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
-    harness.hooks.dropSubscription('gone');
+    harness.subscriptions.dropSubscription('gone');
     harness.couriers.clear();
     await vi.runAllTimersAsync();
     expect(harness.taken).toEqual([]);
-    expect(harness.hooks.hasOutbox).toBe(false);
+    expect(harness.subscriptions.hasOutbox).toBe(false);
   });
 
   it('pauses a courier for as long as it asks, and then brings the accumulated events at once', async () => {

@@ -208,7 +208,7 @@ describe('a change of members', () => {
       return { endpoint, id, type, change: changeAt(6, 1_000) } as const;
     });
     storage.write([{ kind: 'queue-region-events', events }]);
-    const queued = begun(memory).storage.hooks.outboxOf('ep_two', 10).events;
+    const queued = begun(memory).storage.subscriptions.outboxOf('ep_two', 10).events;
     expect(queued).toEqual([{ endpoint: 'ep_two', id, type, at: 1_000, body: expect.any(String) }]);
     expect(JSON.parse(queued[0]?.body ?? '')).toEqual({
       type,

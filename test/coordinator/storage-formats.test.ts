@@ -57,8 +57,8 @@ describe('the storage of release 0.1', () => {
       ],
     });
     expect(storage.recordOf(idOf(5))?.record.outcome).toBe('rejected');
-    expect(storage.hooks.outboxOf('cb_one', 10).events).toHaveLength(1);
-    expect(storage.hooks.signingKey()?.id).toBe('key-1');
+    expect(storage.subscriptions.outboxOf('cb_one', 10).events).toHaveLength(1);
+    expect(storage.subscriptions.signingKey()?.id).toBe('key-1');
     expect(storage.members.addresses().get('gamma')?.token).toBe('token of gamma');
     expect(storage.scripts.textOf('e0e1f9fabfc9d4800c877a703b823ac0578ff8db')).toBe('return 1');
   });

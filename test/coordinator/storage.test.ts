@@ -83,10 +83,10 @@ describe('dropping old data', () => {
     commit(storage, 1, 1);
     storage.prune(10, drop);
     const { url, secret } = callback;
-    expect(storage.hooks.targetOf('cb_one')).toEqual({ url, secret });
-    storage.hooks.settle(storage.hooks.outboxOf('cb_one', 10));
+    expect(storage.subscriptions.targetOf('cb_one')).toEqual({ url, secret });
+    storage.subscriptions.settle(storage.subscriptions.outboxOf('cb_one', 10));
     storage.prune(10, drop);
-    expect(storage.hooks.targetOf('cb_one')).toBeNull();
+    expect(storage.subscriptions.targetOf('cb_one')).toBeNull();
   });
 });
 

@@ -23,13 +23,13 @@ function subscriptionOf(endpoint: string): Subscription {
 function subscriptionsWith(voters: readonly string[]) {
   const { storage } = begun(new MemoryStorage());
   const calls: string[] = [];
-  const subscriptions = new WebhookSubscriptions(storage.hooks, storage.changes, {
+  const subscriptions = new WebhookSubscriptions(storage.subscriptions, storage.changes, {
     voters: () => voters,
     resubscribe: () => calls.push('resubscribe'),
     outboxGrew: () => calls.push('outboxGrew'),
     newSigningKey: async () => ({ id: 'key', privateKey: '{}', publicKey: '{}' }),
   });
-  const outboxOf = (endpoint: string) => storage.hooks.outboxOf(endpoint, 100).events;
+  const outboxOf = (endpoint: string) => storage.subscriptions.outboxOf(endpoint, 100).events;
   return { storage, subscriptions, calls, outboxOf };
 }
 
@@ -77,7 +77,7 @@ describe('a subscription', () => {
     expect(subscriptions.subscribe(same)).toEqual({ kind: 'known', subscription: one });
     // The first request, sent again under its idempotency key, has the same id.
     expect(subscriptions.subscribe(one)).toEqual({ kind: 'created' });
-    expect(storage.hooks.subscriptions()).toHaveLength(1);
+    expect(storage.subscriptions.all()).toHaveLength(1);
     expect(subscriptions.subscribe({ ...same, owner: 'other' }).kind).toBe('created');
     expect(subscriptions.subscribe({ ...same, endpoint: 'ep_three', prefixes: ['a'] }).kind).toBe(
       'created',
@@ -120,7 +120,7 @@ describe('a subscription', () => {
     subscriptions.subscribe(subscriptionOf('ep_two'));
     subscriptions.disable('ep_one', 'it failed for too long', 5);
     subscriptions.disable('ep_one', 'it failed for too long', 6);
-    const [one] = storage.hooks.subscriptions();
+    const [one] = storage.subscriptions.all();
     expect(one?.disabled).toEqual({ at: 5, reason: 'it failed for too long' });
     expect(outboxOf('ep_one')).toEqual([]);
     expect(outboxOf('ep_two').map(({ type }) => type)).toEqual(['endpoint.disabled']);

@@ -35,6 +35,8 @@ export const retiredNames: Readonly<Record<string, string>> = {
   Callers: 'PendingCalls',
   CoordinatorMethods: 'CoordinatorApi',
   HookDesk: 'WebhookSubscriptions',
+  HookHost: 'SubscriptionsHost',
+  HookStorage: 'SubscriptionStorage',
   HooksApi: 'CoordinatorApi',
   Patient: 'RegionProbe',
   Practice: 'DoctorInput',

@@ -37,7 +37,7 @@ type CourierOf = (endpoint: string) => Pick<CourierApi, 'deliver'>;
  * between repeats a handover at most.
  */
 export class CourierDispatcher {
-  readonly #hooks: HandoverStorage;
+  readonly #outbox: HandoverStorage;
   readonly #courierOf: CourierOf;
   readonly #signingKey: () => Promise<SigningKey>;
   readonly #underway = new Set<string>();
@@ -51,15 +51,19 @@ export class CourierDispatcher {
   /** The number of failed handovers in a row, per endpoint. */
   readonly #failures = new Map<string, number>();
 
-  constructor(hooks: HandoverStorage, courierOf: CourierOf, signingKey: () => Promise<SigningKey>) {
-    this.#hooks = hooks;
+  constructor(
+    outbox: HandoverStorage,
+    courierOf: CourierOf,
+    signingKey: () => Promise<SigningKey>,
+  ) {
+    this.#outbox = outbox;
     this.#courierOf = courierOf;
     this.#signingKey = signingKey;
   }
 
   /** Starts to hand over the events in the outbox, soon, and continues until it is empty. Never throws. */
   run(): void {
-    if (!this.#hooks.hasOutbox || this.#lingers) return;
+    if (!this.#outbox.hasOutbox || this.#lingers) return;
     this.#lingers = true;
     setTimeout(() => {
       this.#lingers = false;
@@ -100,11 +104,11 @@ export class CourierDispatcher {
    * Serves the endpoints that may be served now. Each call looks at a bounded number of them; `run` continues later.
    */
   #begin(): void {
-    const { outboxCount } = this.#hooks;
+    const { outboxCount } = this.#outbox;
     let left = Math.min(outboxCount, limits.endpointsPerLook);
     while (left > 0) {
       if (this.#isFull) return;
-      this.#turn ??= this.#hooks.outboxEndpoints();
+      this.#turn ??= this.#outbox.outboxEndpoints();
       const next = this.#turn.next();
       if (next.done === true) {
         // Start again with the first endpoint: there is one, because the outbox is not empty.
@@ -120,7 +124,7 @@ export class CourierDispatcher {
   #mayBegin(endpoint: EndpointId): boolean {
     if (this.#underway.has(endpoint) || this.#resting.has(endpoint)) return false;
     if (this.#hostsResting.size === 0) return true;
-    const host = this.#hooks.hostOf(endpoint);
+    const host = this.#outbox.hostOf(endpoint);
     return host === null || !this.#hostsResting.has(host);
   }
 
@@ -152,13 +156,13 @@ export class CourierDispatcher {
   /** Returns for how long the courier asks to get no events, ms. */
   async #handOver(endpoint: string): Promise<number> {
     const signingKey = await this.#signingKey();
-    const batch = this.#hooks.outboxOf(endpoint, limits.eventsPerHandover);
+    const batch = this.#outbox.outboxOf(endpoint, limits.eventsPerHandover);
     if (batch.events.length === 0) return 0;
-    const target = this.#hooks.targetOf(endpoint);
+    const target = this.#outbox.targetOf(endpoint);
     const handover = { target, signingKey, events: batch.events };
     const taken = this.#courierOf(endpoint).deliver(endpoint, handover);
     const { restMs } = await withTimeout(taken, limits.handoverTimeoutMs);
-    this.#hooks.settle(batch);
+    this.#outbox.settle(batch);
     return restMs;
   }
 

@@ -13,10 +13,10 @@ import { limits } from '../../../shared/limits.ts';
 import { EventRouter } from '../../../shared/protocol/transactions/event-router.ts';
 import { disabledEvents, outboxEventsOf } from '../../../shared/webhooks/event-text.ts';
 import type { ChangeLog, RecoveredWrite } from '../storage/change-log.ts';
-import type { HookStorage } from '../storage/subscription-storage.ts';
+import type { SubscriptionStorage } from '../storage/subscription-storage.ts';
 
 /** The coordinator, as far as the subscriptions need it. */
-export interface HookHost {
+export interface SubscriptionsHost {
   /** The regions that apply every write. */
   voters(): readonly RegionId[];
   /** The subscriptions have changed. */
@@ -30,23 +30,27 @@ export interface HookHost {
  * The subscriptions of webhooks, as owners and couriers change them, and the events that do not come from new writes.
  */
 export class WebhookSubscriptions {
-  readonly #hooks: HookStorage;
+  readonly #storage: SubscriptionStorage;
   readonly #changes: Pick<ChangeLog, 'sequenceBefore' | 'recoverable'>;
-  readonly #host: HookHost;
+  readonly #host: SubscriptionsHost;
 
   constructor(
-    hooks: HookStorage,
+    storage: SubscriptionStorage,
     changes: Pick<ChangeLog, 'sequenceBefore' | 'recoverable'>,
-    host: HookHost,
+    host: SubscriptionsHost,
   ) {
-    this.#hooks = hooks;
+    this.#storage = storage;
     this.#changes = changes;
     this.#host = host;
   }
 
+  get all(): readonly Subscription[] {
+    return this.#storage.all();
+  }
+
   /** Stores a subscription, unless its owner has an equal one: a second one would only double every delivery. */
   subscribe(subscription: Subscription): Subscribed {
-    const all = this.#hooks.subscriptions();
+    const { all } = this;
     const same = all.find((one) => asksForTheSame(one, subscription));
     if (same !== undefined && same.endpoint !== subscription.endpoint) {
       return { kind: 'known', subscription: same };
@@ -55,7 +59,7 @@ export class WebhookSubscriptions {
     if (same !== undefined) return { kind: 'created' };
     const detail = faultOfCount([...all, subscription], subscription);
     if (detail !== null) return { kind: 'full', detail };
-    this.#hooks.keepSubscription(subscription);
+    this.#storage.keepSubscription(subscription);
     this.#host.resubscribe();
     return { kind: 'created' };
   }
@@ -64,17 +68,17 @@ export class WebhookSubscriptions {
     const known = this.#subscriptionOf(endpoint);
     if (known === null) return { kind: 'unknown' };
     const changed = { ...known, ...patch };
-    const others = this.#hooks.subscriptions().filter((one) => one.endpoint !== endpoint);
+    const others = this.#storage.all().filter((one) => one.endpoint !== endpoint);
     const moves = hostOf(changed) !== hostOf(known);
     const detail = moves ? faultOfCount([...others, changed], changed) : null;
     if (detail !== null) return { kind: 'full', detail };
-    this.#hooks.keepSubscription(changed);
+    this.#storage.keepSubscription(changed);
     this.#host.resubscribe();
     return { kind: 'changed', subscription: changed };
   }
 
   unsubscribe(endpoint: EndpointId): boolean {
-    const known = this.#hooks.dropSubscription(endpoint);
+    const known = this.#storage.dropSubscription(endpoint);
     this.#host.resubscribe();
     return known;
   }
@@ -88,7 +92,7 @@ export class WebhookSubscriptions {
       if (known === null) return null;
       const recovered = this.#changes.recoverable(place);
       const owed = recovered.flatMap((write) => recoveredEvents(known, write, this.#host.voters()));
-      this.#hooks.queueEvents(owed);
+      this.#storage.queueEvents(owed);
       this.#host.outboxGrew();
       events += owed.length;
       writes += recovered.length;
@@ -101,21 +105,23 @@ export class WebhookSubscriptions {
   }
 
   async signingKey(): Promise<SigningKey> {
-    return this.#hooks.signingKey() ?? this.#hooks.keepSigningKey(await this.#host.newSigningKey());
+    return (
+      this.#storage.signingKey() ?? this.#storage.keepSigningKey(await this.#host.newSigningKey())
+    );
   }
 
   disable(endpoint: EndpointId, reason: string, at: number): void {
     const known = this.#subscriptionOf(endpoint);
     // The courier repeats its report if it got no answer to the first one.
     if (known !== null && known.disabled !== null) return;
-    if (known !== null) this.#hooks.keepSubscription({ ...known, disabled: { at, reason } });
+    if (known !== null) this.#storage.keepSubscription({ ...known, disabled: { at, reason } });
     this.#host.resubscribe();
-    this.#hooks.queueEvents(disabledEvents(this.#hooks.subscriptions(), endpoint, reason, at));
+    this.#storage.queueEvents(disabledEvents(this.#storage.all(), endpoint, reason, at));
     this.#host.outboxGrew();
   }
 
   #subscriptionOf(endpoint: EndpointId): Subscription | null {
-    return this.#hooks.subscriptions().find((one) => one.endpoint === endpoint) ?? null;
+    return this.#storage.all().find((one) => one.endpoint === endpoint) ?? null;
   }
 }
 

@@ -25,7 +25,7 @@ import { RequestStorage } from './request-storage.ts';
 import { ScriptStorage } from './script-storage.ts';
 import type { SqlObjectStorage } from './sql.ts';
 import { formatOf, storageFormat, upgrade } from './storage-format.ts';
-import { HookStorage } from './subscription-storage.ts';
+import { SubscriptionStorage } from './subscription-storage.ts';
 
 const schema = `
   CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -61,7 +61,7 @@ type WriteOf<Kind> = Extract<StorageWrite, { kind: Kind }>;
 /** The durable state of one coordinator, in the SQLite of its object. The protocol relies on it. */
 export class CoordinatorStorage {
   readonly changes: ChangeLog;
-  readonly hooks: HookStorage;
+  readonly subscriptions: SubscriptionStorage;
   readonly members: MemberStorage;
   readonly requests: RequestStorage;
   readonly scripts: ScriptStorage;
@@ -82,7 +82,7 @@ export class CoordinatorStorage {
     this.#pruner = new Pruner(storage, this);
     this.#room = roomOf(0, retention);
     this.changes = new ChangeLog(storage);
-    this.hooks = new HookStorage(storage);
+    this.subscriptions = new SubscriptionStorage(storage);
     this.members = new MemberStorage(storage);
     this.requests = new RequestStorage(storage);
     this.scripts = new ScriptStorage(storage);
@@ -107,7 +107,7 @@ export class CoordinatorStorage {
       upgrade(sql, format);
       sql.exec(schema);
       this.changes.begin();
-      this.hooks.begin();
+      this.subscriptions.begin();
       this.members.begin();
       this.requests.begin();
       this.scripts.begin();
@@ -127,7 +127,7 @@ export class CoordinatorStorage {
         regions: this.members.regions(),
         missed: this.members.missed(),
         blocked: this.members.blocked(),
-        subscriptions: this.hooks.subscriptions(),
+        subscriptions: this.subscriptions.all(),
         isResting: this.#meta('resting') === 1,
       };
     });
@@ -240,7 +240,7 @@ export class CoordinatorStorage {
     const { isPressed } = this.#room;
     const more = this.#pruner.slice(now, { keptMs, keptWrites, isPressed });
     if (!more) {
-      this.hooks.prune();
+      this.subscriptions.prune();
       this.members.prune();
     }
     this.#lookAtRoom();
@@ -273,14 +273,14 @@ export class CoordinatorStorage {
         }
         break;
       case 'queue-events':
-        this.hooks.queueEvents(outboxEventsOf(write.events));
-        this.hooks.keepTarget(write.callback);
+        this.subscriptions.queueEvents(outboxEventsOf(write.events));
+        this.subscriptions.keepTarget(write.callback);
         for (const event of write.events) {
           if (event.type === 'write.aborted') this.#recordAbandoned(event);
         }
         break;
       case 'queue-region-events':
-        this.hooks.queueEvents(outboxRegionEventsOf(write.events));
+        this.subscriptions.queueEvents(outboxRegionEventsOf(write.events));
         break;
       case 'region':
         this.members.keepRegion(write.region);

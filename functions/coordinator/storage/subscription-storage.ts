@@ -32,7 +32,7 @@ type OutboxRow = {
 };
 
 /** The stored subscriptions of webhooks, the targets of callbacks, and the outbox of events for couriers. */
-export class HookStorage implements HandoverStorage {
+export class SubscriptionStorage implements HandoverStorage {
   readonly #sql: Sql;
   /** The number of events in the outbox per endpoint, the next to serve first: a query would read the whole table. */
   readonly #outboxCounts = new Map<EndpointId, number>();
@@ -88,7 +88,7 @@ export class HookStorage implements HandoverStorage {
   hostOf(endpoint: EndpointId): string | null {
     const known = this.#hosts.get(endpoint);
     if (known !== undefined) return known;
-    const subscribed = () => this.subscriptions().find((one) => one.endpoint === endpoint);
+    const subscribed = () => this.all().find((one) => one.endpoint === endpoint);
     const { url = null } = this.targetOf(endpoint) ?? subscribed() ?? {};
     const host = url === null ? null : new URL(url).host;
     if (this.#outboxCounts.has(endpoint)) this.#hosts.set(endpoint, host);
@@ -143,7 +143,7 @@ export class HookStorage implements HandoverStorage {
     return row ?? null;
   }
 
-  subscriptions(): readonly Subscription[] {
+  all(): readonly Subscription[] {
     return this.#sql
       .exec<{ value: string }>('SELECT value FROM subscription')
       .toArray()
@@ -163,7 +163,7 @@ export class HookStorage implements HandoverStorage {
 
   /** Deletes a subscription and its events; false if there is none. */
   dropSubscription(endpoint: EndpointId): boolean {
-    const known = this.subscriptions().some((one) => one.endpoint === endpoint);
+    const known = this.all().some((one) => one.endpoint === endpoint);
     this.#sql.exec('DELETE FROM subscription WHERE endpoint = ?', endpoint);
     this.#sql.exec('DELETE FROM owed WHERE endpoint = ?', endpoint);
     this.#outboxCounts.delete(endpoint);
