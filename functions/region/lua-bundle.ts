@@ -100,7 +100,7 @@ const scriptReadHost = moduleOf('scriptReadHost', [...userScripts, scriptReadHos
 const mergeModule = `loadMergers = function()\n${mergeText}\nend`;
 
 /** Stream and bit commands, of which other files use one name. */
-const runnersText = `local runners\ndo\n${streamsText}\n${bitsText}\nend`;
+const runnersText = `local runners\nlocal MOST_REACHED=${limits.reachedBytes}\ndo\n${streamsText}\n${bitsText}\nend`;
 
 /** The commands that may grow a value, as one name for other files. */
 const growingText = [
@@ -223,9 +223,11 @@ function needsElements({ kind, args }: Operation): boolean {
   }
 }
 
-/** The limits on the work of one command, including LCS. */
+/** True if the region reads sizes before it runs the command; bits.lua does so for two. */
 function isMeasured(name: string): boolean {
-  return name === 'LCS' || measuredCommands.has(name) || copyingCommands.has(name);
+  return (
+    name === 'LCS' || name === 'APPEND' || measuredCommands.has(name) || copyingCommands.has(name)
+  );
 }
 
 /** The parts of every snapshot. */

@@ -10,7 +10,8 @@ import { itemBytes } from './reply-shape.ts';
  *
  * Measured with redis-server 7.0.15, in CPU time of the server: a draw costs 0.8 to 1.1 of the native command for replies
  * of 10 kB to 1 MB, of any encoding, but 1.6 for HVALS, whose draw brings the fields as well; HSCAN and SSCAN would cost
- * 2 to 3. Of a collection of 10 million elements, the native command takes 5 to 6 s, and a draw of 100,000 some 0.2 s.
+ * 2 to 3. Of a collection of 10 million elements, the native command takes 5 to 6 s, and a draw of 100,000 takes 0.2 s, or
+ * 1 s while the server resizes its table. The replies have the order of the native command.
  */
 interface WholeRead {
   readonly draw: readonly [name: string, ...options: readonly string[]];

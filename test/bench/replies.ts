@@ -13,7 +13,7 @@ const documents = 13;
 const size = 100_000;
 const nulBytes = 5_000_000;
 const smallValues = 200;
-const elements = 3_000;
+const elements = 10_000;
 
 const kinds: readonly (readonly [string, Buffer])[] = [
   ['ASCII', Buffer.alloc(size, 'x')],
@@ -53,7 +53,7 @@ export async function measureReplies(say: (line: string) => void): Promise<reado
       ['SMEMBERS', 'set'],
     ].map((command): Compared => {
       const name = command.join(` of ${elements} elements or more in a `);
-      return { name, commands: [command], native: command, times: 1_000 };
+      return { name, commands: [command], native: command, times: 200 };
     });
     const range = ['GETRANGE', 'nuls', '0', String(nulBytes - 1)];
     const bare = ['EVAL', "return redis.call('GET', KEYS[1])", '1', 'small'];

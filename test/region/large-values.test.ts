@@ -131,4 +131,30 @@ describe.each(servers)('a large value in %s', (_name, start, text) => {
       [0, [[key, [['5-5', [half, half]]]]]],
     ]);
   });
+
+  it('is extended by APPEND up to the limit of its length, by a script too, and not beyond', async () => {
+    const append = (value: string) => ['APPEND', 'k', value];
+    const scripted = (value: string) => [
+      'EVAL',
+      "return redis.call('APPEND', KEYS[1], ARGV[1])",
+      '1',
+      'k',
+      value,
+    ];
+    await server.redis.setrange('k', limits.reachedBytes - 3, 'x');
+    const isRefused = expect.stringContaining(
+      `APPEND extends the value to ${limits.reachedBytes + 1} bytes; the limit is ${limits.reachedBytes}`,
+    );
+    expect(await run(append('xxx'))).toEqual([[2, 0, isRefused]]);
+    expect(await run(append('x'))).toEqual([[0, limits.reachedBytes - 1]]);
+    expect(await run(scripted('x'))).toEqual([[0, limits.reachedBytes]]);
+    expect(await run(scripted('x'))).toEqual([[2, 0, isRefused]]);
+    expect(await run(append('x'), ['SET', 'k', ''], append('x'), ['GET', 'k'])).toEqual([
+      [2, 0, isRefused],
+      [0, { status: 'OK' }],
+      [0, 1],
+      [0, 'x'],
+    ]);
+    expect(await server.redis.strlen('k')).toBe(1);
+  });
 });

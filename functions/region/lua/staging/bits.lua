@@ -101,7 +101,17 @@ local function compare(arguments, _, run)
   return run(arguments)
 end
 
+-- Refuses an APPEND that extends a string beyond MOST_REACHED bytes, which lua-bundle.ts defines: a region copies the
+-- whole string to stage a change of it, and several reads of larger ones would keep it for seconds.
+local function extend(arguments, _, run)
+  local length = redis.pcall('STRLEN', arguments[2])
+  local bytes = type(length) == 'number' and length + #arguments[3] or 0
+  if bytes <= MOST_REACHED then return run(arguments) end
+  return nil, 'ERR APPEND extends the value to ' .. whole(bytes) .. ' bytes; the limit is ' .. whole(MOST_REACHED)
+end
+
 -- The functions by the kind of an operation, or by the name of a command; lua-bundle.ts declares the name.
 runners = {
-  LCS = compare, [6] = append, [7] = deliver, [8] = claimAny, [9] = runBits, [14] = trim, [15] = storeDistances,
+  LCS = compare, APPEND = extend,
+  [6] = append, [7] = deliver, [8] = claimAny, [9] = runBits, [14] = trim, [15] = storeDistances,
 }
