@@ -8,7 +8,7 @@ import {
   takeBatch,
 } from '../../shared/protocol/transactions/admission.ts';
 import { frameOf } from './core-harness.ts';
-import { waitingOf } from './waiting.ts';
+import { waitingOf } from './pending-writes.ts';
 
 let arrivals = 0;
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { Bench, key, startedAt } from './copy-bench.ts';
+import { Bench, key, startedAt } from './copy-harness.ts';
 import { itemOf, readingOf } from './replies.ts';
 
 describe('a value too large for one step', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { RegionLink } from '../../shared/protocol/regions/region-link.ts';
-import { Bench, key, startedAt } from './copy-bench.ts';
+import { Bench, key, startedAt } from './copy-harness.ts';
 import { itemOf, readingOf } from './replies.ts';
 import { voterOf } from './stored.ts';
 

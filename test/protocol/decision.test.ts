@@ -4,7 +4,7 @@ import { recordDecision } from '../../shared/protocol/transactions/decision.ts';
 import { Transaction } from '../../shared/protocol/transactions/transaction.ts';
 import { partOfJson } from '../region/replies.ts';
 import { frameOf } from './core-harness.ts';
-import { waitingOf } from './waiting.ts';
+import { waitingOf } from './pending-writes.ts';
 
 const done = partOfJson('[0,{"s":"OK"}]');
 const failed = partOfJson('[1,0,null]');

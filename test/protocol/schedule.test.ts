@@ -5,8 +5,8 @@ import { RegionLink } from '../../shared/protocol/regions/region-link.ts';
 import { nextTurn } from '../../shared/protocol/regions/schedule.ts';
 import { Transaction } from '../../shared/protocol/transactions/transaction.ts';
 import { frameOf } from './core-harness.ts';
+import { waitingOf } from './pending-writes.ts';
 import { voterOf } from './stored.ts';
-import { waitingOf } from './waiting.ts';
 
 const now = 5_000;
 const later = now + 1;

@@ -5,9 +5,9 @@ import { type ModelState, RegionModel } from '../region/model.ts';
 import { Instance } from './instance.ts';
 import { Operator } from './operator.ts';
 import type { Random } from './random.ts';
+import { Watch } from './step-monitor.ts';
 import { SimulatedStorage } from './storage.ts';
 import type { Timeline } from './timeline.ts';
-import { Watch } from './watch.ts';
 import type { Asker, Weather } from './weather.ts';
 
 /** Regions, a network between them and the coordinator, and the faults of all of them. */

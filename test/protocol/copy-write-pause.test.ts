@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { Bench, key, startedAt } from './copy-bench.ts';
+import { Bench, key, startedAt } from './copy-harness.ts';
 import { itemOf, readingOf } from './replies.ts';
 
 /** A number of missed keys that is copied without a write pause at first. */
