@@ -292,7 +292,7 @@ async function strangersIn(
   return failure('order-refused', detail, { keys: { [region.id]: keys } });
 }
 
-/** A round of an impossible generation. Every region refuses it, and its refusal says which keys it holds. */
+/** A round of an impossible generation. Every region refuses it, and its refusal says how many keys it holds. */
 const question: Round = {
   shard: onlyShard,
   generation: -1,

@@ -23,7 +23,7 @@ export interface UpstashRun {
   readonly key: ClientKey | null;
 }
 
-/** The element of a command that failed with `problem`. */
+/** The element of a command that failed with a problem. */
 export function failed({ name, detail }: Problem): {
   readonly error: string;
   readonly status: number;

@@ -1,4 +1,4 @@
-/** The routes of writes, and `sendWrite`, by which every route sends a write to the coordinator. */
+/** The routes of writes, and `sendWrite`, by which the routes of keys send writes as well. */
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import { faultOfWrite } from '../../../shared/commands/compile.ts';
 import { anyScript } from '../../../shared/commands/user-scripts.ts';
