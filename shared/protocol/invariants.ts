@@ -131,7 +131,7 @@ export class Invariants {
     const { links, reads, config } = this.#core;
     const used = links.flightCount + reads.flightCount;
     must(used <= config.connections, 'connections are bounded (R20)', used);
-    const probes = links.all.filter((link) => link.probing).length;
+    const probes = links.all.filter((link) => link.flights.hasProbe).length;
     must(probes <= limits.probesInFlight, 'silent regions share few connections (R20)', probes);
     must(reads.flightCount <= limits.readsInFlight, 'reads share few connections (R20)');
   }

@@ -49,7 +49,7 @@ describe('the mark of a missed key', () => {
     expect(read).toEqual({ kind: 'read', keys: [key('a'), key('b')], form: 'dump' });
     expect(write).toMatchObject({ kind: 'write', data: ['data of a', 'data of b'] });
     expect(bench.target.missed.size).toBe(0);
-    expect(bench.target.takeCopiedKeys()).toEqual(['a', 'b']);
+    expect(bench.target.missed.takeSettled()).toEqual(['a', 'b']);
     expect(bench.copy.isComplete).toBe(true);
   });
 
@@ -60,10 +60,10 @@ describe('the mark of a missed key', () => {
     bench.target.missed.set('a', 11);
     bench.answer(read);
     bench.answer(bench.atTarget());
-    expect(bench.target.takeCopiedKeys()).toEqual([]);
+    expect(bench.target.missed.takeSettled()).toEqual([]);
     expect(bench.copy.isComplete).toBe(false);
     bench.move();
-    expect(bench.target.takeCopiedKeys()).toEqual(['a']);
+    expect(bench.target.missed.takeSettled()).toEqual(['a']);
     expect(bench.copy.isComplete).toBe(true);
   });
 

@@ -4,6 +4,7 @@ import { mutant } from './mutants-members.ts';
 /** R34 to R37: copies, in the core and in the model of a region that the simulation runs. */
 
 const missed = 'shared/protocol/membership/missed-writes.ts';
+const missedKeys = 'shared/protocol/regions/missed-keys.ts';
 const returns = 'shared/protocol/membership/rejoin.ts';
 const copy = 'shared/protocol/membership/copy.ts';
 const link = 'shared/protocol/regions/region-link.ts';
@@ -85,7 +86,11 @@ export const copyMutants: readonly Mutant[] = [
     'treats-later-commits-as-copied',
     'copies',
     [1, 60],
-    [link, 'return missedAt !== undefined && missedAt <= noted;', 'return missedAt !== undefined;'],
+    [
+      missedKeys,
+      'return missedAt !== undefined && missedAt <= noted;',
+      'return missedAt !== undefined;',
+    ],
   ),
   mutant(
     'R35',

@@ -71,7 +71,11 @@ export function checkRegion(link: RegionLink, core: CoordinatorInternals): void 
   if (health.kind !== 'answering') {
     must(health.since <= ready.now, 'a silence has begun', region);
     const isWoken = health.probeAt <= ready.now || ready.wakeAt <= health.probeAt;
-    must(isWoken || link.probing || link.isQuarantined, 'a silent region is probed', region);
+    must(
+      isWoken || link.flights.hasProbe || link.isQuarantined,
+      'a silent region is probed',
+      region,
+    );
   }
   checkMissed(link, state.sequence);
   checkLease(link, core);

@@ -398,7 +398,7 @@ export class Copy {
         if (text !== null) copied.push(text);
       }
     }
-    this.target.noteCopied(copied, batch.noted);
+    this.target.missed.settle(copied, batch.noted);
     return going;
   }
 

@@ -1,15 +1,16 @@
 import { assert } from '../../assert.ts';
 import type { CopyStep, Role, Round, RoundPair, RoundReply } from '../../contracts/round.ts';
-import { compareOrder, keyOf, type RegionId, type TransactionOrder } from '../../ids.ts';
+import { compareOrder, type RegionId, type TransactionOrder } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { Leaving, Membership, StoredRegion } from '../io/events.ts';
 import type { Transaction } from '../transactions/transaction.ts';
-import type { Contents, Flight, RoundHead } from './flight.ts';
 import { Lease } from './lease.ts';
 import { LossCheck } from './loss-check.ts';
 import { MissedKeyMap } from './missed-keys.ts';
+import type { Contents, RoundHead } from './region-data.ts';
 import { type Health, RegionHealth } from './region-health.ts';
 import { RoundHistory } from './round-history.ts';
+import { type Flight, RoundsInFlight } from './rounds-in-flight.ts';
 import { ServerRefusals } from './server-refusals.ts';
 import { UnacknowledgedDecisions } from './unacknowledged.ts';
 
@@ -37,6 +38,7 @@ export class RegionLink {
   readonly lease: Lease;
   readonly refusals = new ServerRefusals();
   readonly lossCheck = new LossCheck();
+  readonly flights = new RoundsInFlight();
   readonly unacknowledged = new UnacknowledgedDecisions();
   /** The keys that it misses, each with its last missed sequence. Empty for a voter that stays. */
   readonly missed = new MissedKeyMap();
@@ -59,13 +61,11 @@ export class RegionLink {
   /** It may hold older locks, so it is asked for them even if there is nothing else to send. */
   #mayHoldOlderLocks = true;
   #copySince: number | null = null;
-  #copiedKeys: string[] = [];
   /** The newest record of it in storage. */
   #lastStored: StoredRegion;
   readonly #health = new RegionHealth();
   #history: RoundHistory;
   #prepares: Transaction[] = [];
-  readonly #flights = new Map<number, Flight>();
 
   /** `leaseUntil`: until when a lease of a former instance may last, ms. */
   constructor(stored: StoredRegion, leaseUntil: number, now: number) {
@@ -134,15 +134,6 @@ export class RegionLink {
     return this.membership.state;
   }
 
-  /** The rounds on their way, by their numbers, oldest first. */
-  get flights(): ReadonlyMap<number, Flight> {
-    return this.#flights;
-  }
-
-  get flightCount(): number {
-    return this.#flights.size;
-  }
-
   /** The transaction whose prepare has waited longest for a round, or null. */
   get oldestPrepare(): Transaction | null {
     return this.#prepares[0] ?? null;
@@ -167,27 +158,10 @@ export class RegionLink {
   /** True if something besides prepares has to be sent and no round in flight carries it already. */
   get hasUnsent(): boolean {
     if (!this.isVoter) return false;
-    if (!this.#areLocksKnown && this.#flights.size === 0) return true;
+    if (!this.#areLocksKnown && this.flights.size === 0) return true;
     const { requiredFrom } = this.lossCheck;
-    if (requiredFrom !== null && !this.#isCheckOnItsWay(requiredFrom)) return true;
+    if (requiredFrom !== null && !this.flights.hasLeftSince(requiredFrom)) return true;
     return this.unacknowledged.hasUnsent;
-  }
-
-  /** When the oldest round in flight left, ms; null if there is none. */
-  get oldestSentAt(): number | null {
-    const [oldest] = this.#flights.values();
-    return oldest?.sentAt ?? null;
-  }
-
-  /** True if a round has been on its way for `deadlineMs` or longer. */
-  isOverdue(now: number, deadlineMs: number): boolean {
-    return this.oldestSentAt !== null && this.oldestSentAt + deadlineMs <= now;
-  }
-
-  /** True if a probe is on its way. */
-  get probing(): boolean {
-    for (const flight of this.#flights.values()) if (flight.probe) return true;
-    return false;
   }
 
   /**
@@ -199,7 +173,7 @@ export class RegionLink {
     return (
       this.#areLocksKnown &&
       this.unacknowledged.count === 0 &&
-      this.#flights.size === 0 &&
+      this.flights.size === 0 &&
       this.#prepares.length === 0
     );
   }
@@ -254,21 +228,6 @@ export class RegionLink {
     this.listLocksAgain();
   }
 
-  /** The keys have been copied as they were when `noted` was the newest sequence. */
-  noteCopied(keys: readonly string[], noted: number): void {
-    const settled = keys.filter((key) => {
-      const missedAt = this.missed.get(key);
-      return missedAt !== undefined && missedAt <= noted;
-    });
-    for (const key of settled) this.missed.delete(key);
-    this.#copiedKeys.push(...settled);
-  }
-
-  /** The missed keys that were copied since the last call. */
-  takeCopiedKeys(): readonly string[] {
-    return this.#copiedKeys.splice(0);
-  }
-
   /** Makes the region list its older locks again. */
   listLocksAgain(): void {
     this.#locksListed = false;
@@ -292,7 +251,7 @@ export class RegionLink {
     const lease = speaks && this.leaving === null ? this.lease.requestFor(now) : null;
     // A step of a copy takes its time, so no vote waits for one.
     const copy = transactions.length === 0 ? this.#takeCopyStep() : null;
-    this.#flights.set(number, {
+    this.flights.set(number, {
       sentAt: now,
       decisions,
       transactions,
@@ -325,20 +284,16 @@ export class RegionLink {
 
   /** Ends the flight of a round, with any result. */
   land(number: number): Flight {
-    const flight = this.#flights.get(number);
+    const flight = this.flights.get(number);
     assert(flight !== undefined, `round ${number} to ${this.region} is in flight`);
-    this.#flights.delete(number);
+    this.flights.delete(number);
     for (const decision of flight.decisions) this.unacknowledged.carry(decision, -1);
     return flight;
   }
 
   /** The region has acknowledged the decision about `transaction`. */
   acknowledged(transaction: TransactionOrder): void {
-    const key = keyOf(transaction);
-    if (!this.unacknowledged.remove(transaction)) return;
-    for (const { asksLocks, settledMeanwhile } of this.#flights.values()) {
-      if (asksLocks) settledMeanwhile.add(key);
-    }
+    if (this.unacknowledged.remove(transaction)) this.flights.noteSettled(transaction);
   }
 
   /** Updates the region's state by an executed round. Returns the loss that the reply shows, or null. */
@@ -441,10 +396,5 @@ export class RegionLink {
     this.copyStep = null;
     this.#copySince = null;
     return step;
-  }
-
-  #isCheckOnItsWay(since: number): boolean {
-    for (const flight of this.#flights.values()) if (flight.sentAt >= since) return true;
-    return false;
   }
 }

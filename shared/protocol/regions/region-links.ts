@@ -5,7 +5,7 @@ import type { RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { CoordinatorConfig, Membership, Stored, StoredRegion } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
-import type { RoundHead } from './flight.ts';
+import type { RoundHead } from './region-data.ts';
 import { RegionLink } from './region-link.ts';
 
 /** The finding about a region's state in the refusal of a round. Null: none. */
@@ -151,7 +151,7 @@ export class RegionLinks {
   }
 
   get flightCount(): number {
-    return this.all.reduce((sum, link) => sum + link.flightCount, this.#orphans.size);
+    return this.all.reduce((sum, link) => sum + link.flights.size, this.#orphans.size);
   }
 
   /**
@@ -243,8 +243,8 @@ export class RegionLinks {
   sweep(): void {
     const { now } = this.#ready;
     for (const link of this.#links.values()) {
-      const { oldestSentAt } = link;
-      const isOverdue = link.isOverdue(now, this.#config.voteDeadlineMs);
+      const { oldestSentAt } = link.flights;
+      const isOverdue = link.flights.isOverdue(now, this.#config.voteDeadlineMs);
       if (link.health.kind === 'answering' && isOverdue && oldestSentAt !== null) {
         const reason = `has not answered for ${this.#config.voteDeadlineMs} ms`;
         link.fail(reason, now, oldestSentAt, this.#longestPauseMs(link));
@@ -282,7 +282,7 @@ export class RegionLinks {
   /** Stores the changes of regions that storage needs, together with the writes of this step. */
   persist(): void {
     for (const link of this.#links.values()) {
-      const keys = link.takeCopiedKeys();
+      const keys = link.missed.takeSettled();
       if (keys.length > 0) this.#ready.persist({ kind: 'copied', region: link.region, keys });
     }
     for (const link of this.#links.values()) {
@@ -309,7 +309,7 @@ export class RegionLinks {
     return link;
   }
 
-  #plan({ health, lingerUntil, oldestSentAt }: RegionLink): void {
+  #plan({ health, lingerUntil, flights: { oldestSentAt } }: RegionLink): void {
     this.#ready.schedule(lingerUntil);
     if (health.kind !== 'answering') this.#ready.schedule(health.probeAt);
     else if (oldestSentAt !== null) {

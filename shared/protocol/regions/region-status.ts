@@ -21,7 +21,7 @@ export function statusOf(link: RegionLink, copy: CopyProgress | null, now: numbe
     // The leases of a former instance are not known before a region has answered this one.
     leaseMs: Number.isFinite(leaseMs) ? leaseMs : 0,
     roundTripMs: link.roundTripMs,
-    roundsInFlight: link.flightCount,
+    roundsInFlight: link.flights.size,
     unacknowledged: link.unacknowledged.count,
     oldestUnacknowledgedMs: link.unacknowledged.ageMs(now),
     missedKeys: leaving?.whole === true ? null : link.missed.size,
@@ -35,5 +35,5 @@ function healthOf({ health, refusals }: RegionLink): RegionStatus['health'] {
 
 function circuitOf(link: RegionLink): RegionStatus['circuit'] {
   if (link.health.kind === 'answering' && !link.isQuarantined) return 'closed';
-  return link.probing ? 'half-open' : 'open';
+  return link.flights.hasProbe ? 'half-open' : 'open';
 }

@@ -43,7 +43,7 @@ export function nextTurn(
   if (free <= 0) return null;
   // Plenty: after every request that could leave now, a prepare to every region still finds a connection.
   const plenty = free >= links.length + links.filter((link) => link.hasUnsent).length;
-  const probes = links.filter((link) => link.probing).length;
+  const probes = links.filter((link) => link.flights.hasProbe).length;
   const candidates = links
     .filter((link) => mayLeave(link, free, probes))
     .flatMap((link) => candidatesOf(link, plenty, now));
@@ -61,9 +61,10 @@ export function nextTurn(
  */
 function mayLeave(link: RegionLink, free: number, probes: number): boolean {
   if (link.isQuarantined) return false;
-  if (link.health.kind !== 'answering') return !link.probing && probes < limits.probesInFlight;
-  const { flightCount } = link;
-  return flightCount < limits.roundsInFlightPerRegion && free >= flightCount;
+  if (link.health.kind !== 'answering')
+    return !link.flights.hasProbe && probes < limits.probesInFlight;
+  const { size } = link.flights;
+  return size < limits.roundsInFlightPerRegion && free >= size;
 }
 
 function candidatesOf(link: RegionLink, plenty: boolean, now: number): readonly Candidate[] {
@@ -75,7 +76,7 @@ function candidatesOf(link: RegionLink, plenty: boolean, now: number): readonly 
     return now >= probeAt ? [{ ...waiting, since: probeAt, rank: 1 }] : [];
   }
   const candidates: Candidate[] = [];
-  if (link.mustReportContents && link.flightCount === 0) {
+  if (link.mustReportContents && link.flights.size === 0) {
     candidates.push({ ...waiting, since: now, rank: 1 });
   }
   const prepare = link.oldestPrepare;
