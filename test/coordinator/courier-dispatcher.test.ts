@@ -1,8 +1,9 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, vi } from 'vitest';
 import { CourierDispatcher } from '../../functions/coordinator/notify/courier-dispatcher.ts';
 import { SubscriptionStorage } from '../../functions/coordinator/storage/subscription-storage.ts';
 import type { OutboxEvent, Subscription } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
+import { it as clockedIt } from './fake-clock.ts';
 import { MemoryStorage } from './sqlite.ts';
 
 const signingKey = { id: 'key', privateKey: '{}', publicKey: '{}' };
@@ -73,21 +74,12 @@ function ids(count: number): readonly string[] {
   return Array.from({ length: count }, (_, index) => `e${index}`);
 }
 
-let harness = new DispatcherHarness();
-
-beforeEach(() => {
-  vi.useFakeTimers();
-  vi.spyOn(console, 'error').mockImplementation(() => {});
-  harness = new DispatcherHarness();
-});
-
-afterEach(() => {
-  vi.useRealTimers();
-  vi.restoreAllMocks();
-});
+const it = clockedIt.extend('harness', () => new DispatcherHarness());
 
 describe('a handover', () => {
-  it('brings each endpoint its events in order, in batches, and then leaves the outbox empty', async () => {
+  it('brings each endpoint its events in order, in batches, and then leaves the outbox empty', async ({
+    harness,
+  }) => {
     harness.queue('a', ids(limits.eventsPerHandover + 1));
     harness.queue('b', ids(1));
     await vi.runAllTimersAsync();
@@ -98,7 +90,7 @@ describe('a handover', () => {
     expect(harness.subscriptions.hasOutbox).toBe(false);
   });
 
-  it('never exceeds the size of a call, even with large events', async () => {
+  it('never exceeds the size of a call, even with large events', async ({ harness }) => {
     // A row has less than 2,000,000 bytes, so no single event exceeds the bound.
     harness.queue('a', ids(5), 'x'.repeat(limits.handoverCharacters / 2 - 30_000));
     harness.queue('b', ids(2), 'x'.repeat(10));
@@ -108,7 +100,9 @@ describe('a handover', () => {
     expect(harness.taken).toHaveLength(7);
   });
 
-  it('serves the others at once while one courier fails, and brings its events later', async () => {
+  it('serves the others at once while one courier fails, and brings its events later', async ({
+    harness,
+  }) => {
     harness.couriers.set('broken', fails);
     harness.queue('broken', ids(1));
     harness.queue('well', ids(3 * limits.eventsPerHandover));
@@ -120,7 +114,9 @@ describe('a handover', () => {
     expect(harness.subscriptions.hasOutbox).toBe(false);
   });
 
-  it('serves the others while couriers never answer, and tries these again', async () => {
+  it('serves the others while couriers never answer, and tries these again', async ({
+    harness,
+  }) => {
     const stuck = ids(limits.couriersAtOnce).map((id) => `stuck-${id}`);
     for (const endpoint of stuck) {
       harness.couriers.set(endpoint, hangs);
@@ -134,7 +130,7 @@ describe('a handover', () => {
     expect(harness.taken.toSorted()).toEqual([...stuck.map((each) => `${each} e0`), 'well e0']);
   });
 
-  it('pauses all endpoints of a host, for a bounded time, and no other', async () => {
+  it('pauses all endpoints of a host, for a bounded time, and no other', async ({ harness }) => {
     const targets = { a: 'https://one.example.com/a', b: 'https://one.example.com/b' };
     for (const [endpoint, url] of Object.entries(targets)) {
       harness.subscriptions.keepTarget({ endpoint, url, secret: null, events: [], values: false });
@@ -157,7 +153,9 @@ describe('a handover', () => {
     expect(harness.dispatcher.restHost('one.example.com', 10 * 60_000)).toBe(limits.hostRestMsMost);
   });
 
-  it('skips paused endpoints, regardless of their number, and reaches all others', async () => {
+  it('skips paused endpoints, regardless of their number, and reaches all others', async ({
+    harness,
+  }) => {
     const many = Array.from(
       { length: 2 * limits.endpointsPerLook + 10 },
       (_, index) => `r${index}`,
@@ -174,7 +172,7 @@ describe('a handover', () => {
     expect(harness.taken).toContain('well e0');
   });
 
-  it('calls an unreachable courier at growing intervals', async () => {
+  it('calls an unreachable courier at growing intervals', async ({ harness }) => {
     harness.couriers.set('broken', fails);
     harness.queue('broken', ids(1));
     await vi.advanceTimersByTimeAsync(10 * 60_000);
@@ -184,7 +182,7 @@ describe('a handover', () => {
     expect(harness.callsOf('broken')).toBeGreaterThan(before);
   });
 
-  it('survives a signing key that cannot be made at first', async () => {
+  it('survives a signing key that cannot be made at first', async ({ harness }) => {
     harness.signs = () => Promise.reject(new Error('no key'));
     harness.queue('a', ids(1));
     await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
@@ -193,7 +191,9 @@ describe('a handover', () => {
     expect(harness.taken).toEqual(['a e0']);
   });
 
-  it('brings the events that an instance left in the outbox when it was killed', async () => {
+  it('brings the events that an instance left in the outbox when it was killed', async ({
+    harness,
+  }) => {
     harness.couriers.set('a', hangs);
     harness.queue('a', ids(2));
     await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
@@ -206,7 +206,7 @@ describe('a handover', () => {
 });
 
 describe('an endpoint that is unsubscribed while its events are being handed over', () => {
-  it('takes no events of other endpoints with it', async () => {
+  it('takes no events of other endpoints with it', async ({ harness }) => {
     const gate = Promise.withResolvers<void>();
     harness.subscriptions.keepSubscription(subscriptionOf('gone'));
     harness.couriers.set('gone', () => gate.promise);
@@ -221,7 +221,7 @@ describe('an endpoint that is unsubscribed while its events are being handed ove
     expect(harness.subscriptions.hasOutbox).toBe(false);
   });
 
-  it('gets no event after the call under way', async () => {
+  it('gets no event after the call under way', async ({ harness }) => {
     harness.subscriptions.keepSubscription(subscriptionOf('gone'));
     harness.couriers.set('gone', fails);
     harness.queue('gone', ids(3));
@@ -233,7 +233,9 @@ describe('an endpoint that is unsubscribed while its events are being handed ove
     expect(harness.subscriptions.hasOutbox).toBe(false);
   });
 
-  it('pauses a courier for as long as it asks, and then brings the accumulated events at once', async () => {
+  it('pauses a courier for as long as it asks, and then brings the accumulated events at once', async ({
+    harness,
+  }) => {
     harness.restMs = 60_000;
     harness.queue('dead', ids(1));
     await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);

@@ -1,7 +1,8 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, vi } from 'vitest';
 import { Publisher } from '../../functions/coordinator/notify/feed-publisher.ts';
 import type { Change } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
+import { it } from './fake-clock.ts';
 
 function changeOf(sequence: number, size = 1): Change {
   const key = 'k'.repeat(size);
@@ -24,16 +25,6 @@ class Feed {
     await vi.advanceTimersByTimeAsync(0);
   }
 }
-
-beforeEach(() => {
-  vi.useFakeTimers();
-  vi.spyOn(console, 'error').mockImplementation(() => {});
-});
-
-afterEach(() => {
-  vi.useRealTimers();
-  vi.restoreAllMocks();
-});
 
 describe('publishing', () => {
   it('ends when nobody follows, and begins again with a follower', async () => {

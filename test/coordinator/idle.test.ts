@@ -1,31 +1,27 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, vi } from 'vitest';
 import type { LifeEnvironment } from '../../functions/coordinator/coordinator.ts';
 import type { RpcCall } from '../../shared/contracts/rpc.ts';
 import { limits } from '../../shared/limits.ts';
 import { voterOf } from '../protocol/stored.ts';
+import { it as clockedIt } from './fake-clock.ts';
 import { LifeUnderTest } from './life.ts';
 import { MemoryStorage } from './sqlite.ts';
 import { begun, commit, confirm } from './stored.ts';
 
 const hourMs = 60 * 60 * 1_000;
 
-beforeEach(() => {
-  vi.useFakeTimers({ now: hourMs });
+/** Tests in which no region answers, and the clock begins long after the stored writes. */
+const it = clockedIt.extend('silence', { auto: true }, ({ onTestFinished }) => {
+  vi.setSystemTime(hourMs);
   vi.stubGlobal(
     'fetch',
     vi.fn(() => Promise.reject(new Error('nobody is there'))),
   );
-  vi.spyOn(console, 'error').mockImplementation(() => {});
+  onTestFinished(() => void vi.unstubAllGlobals());
 });
 
 /** The real one, as timers are fake while a test runs. */
 const immediately = setImmediate;
-
-afterEach(() => {
-  vi.useRealTimers();
-  vi.unstubAllGlobals();
-  vi.restoreAllMocks();
-});
 
 /** A feed without followers, which accepts all published changes. */
 function feedThat(notes: (call: RpcCall) => void): LifeEnvironment['FEED'] {

@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type Noted, RegionRegistry } from '../../functions/coordinator/region-registry.ts';
 import type { RegionConfiguration } from '../../shared/contracts/members.ts';
 import type { RegionClient } from '../../shared/contracts/round.ts';
@@ -61,14 +61,10 @@ function undo(noted: Noted): void {
   noted.undo();
 }
 
-let harness = new RegistryHarness();
-
-beforeEach(() => {
-  harness = new RegistryHarness();
-});
+const it = test.extend('harness', () => new RegistryHarness());
 
 describe('a region that is added', () => {
-  it('has a client at once, and is still there after a restart', async () => {
+  it('has a client at once, and is still there after a restart', async ({ harness }) => {
     expect(harness.add(addressOf('gamma')).kind).toBe('noted');
     expect(await harness.leadsTo('gamma')).toBe('https://gamma.example.com');
     harness.begin();
@@ -76,7 +72,7 @@ describe('a region that is added', () => {
     expect(await harness.leadsTo('gamma')).toBe('https://gamma.example.com');
   });
 
-  it('is unknown again if the core refuses it', async () => {
+  it('is unknown again if the core refuses it', async ({ harness }) => {
     undo(harness.add(addressOf('gamma')));
     expect(harness.ids).toEqual(['alpha', 'beta']);
     expect(await harness.leadsTo('gamma')).toBeNull();
@@ -84,14 +80,16 @@ describe('a region that is added', () => {
     expect(harness.ids).toEqual(['alpha', 'beta']);
   });
 
-  it('is refused while a region of its name exists, or has not left yet', () => {
+  it('is refused while a region of its name exists, or has not left yet', ({ harness }) => {
     expect(harness.add(addressOf('alpha', 'https://new.example.com')).kind).toBe('refused');
     harness.remove('beta');
     expect(harness.add(addressOf('beta'), ['alpha', 'beta']).kind).toBe('refused');
     expect(harness.add(addressOf('beta'), ['alpha']).kind).toBe('noted');
   });
 
-  it('is refused without its own address, and with the database of another region', () => {
+  it('is refused without its own address, and with the database of another region', ({
+    harness,
+  }) => {
     const order = { kind: 'add', region: 'gamma' } as const;
     expect(harness.registry.note(order, null, []).kind).toBe('refused');
     expect(harness.registry.note(order, addressOf('delta'), []).kind).toBe('refused');
@@ -99,7 +97,7 @@ describe('a region that is added', () => {
     expect(harness.ids).toEqual(['alpha', 'beta']);
   });
 
-  it('is refused beyond the limit, which counts regions that are leaving', () => {
+  it('is refused beyond the limit, which counts regions that are leaving', ({ harness }) => {
     for (let count = 2; count < limits.regions - 1; count += 1) {
       expect(harness.add(addressOf(`added-${count}`)).kind).toBe('noted');
     }
@@ -111,7 +109,9 @@ describe('a region that is added', () => {
 });
 
 describe('a region that is removed', () => {
-  it('stays removed after a restart, even if it is configured, until it is added again', async () => {
+  it('stays removed after a restart, even if it is configured, until it is added again', async ({
+    harness,
+  }) => {
     harness.remove('beta');
     expect(harness.ids).toEqual(['alpha']);
     harness.begin();
@@ -123,12 +123,12 @@ describe('a region that is removed', () => {
     expect(await harness.leadsTo('beta')).toBe('https://new.example.com');
   });
 
-  it('can end its rounds in the instance that removed it', async () => {
+  it('can end its rounds in the instance that removed it', async ({ harness }) => {
     harness.remove('beta');
     expect(await harness.leadsTo('beta')).toBe('https://beta.example.com');
   });
 
-  it('stays if the core refuses the removal', () => {
+  it('stays if the core refuses the removal', ({ harness }) => {
     harness.add(addressOf('gamma'));
     undo(harness.remove('beta'));
     undo(harness.remove('gamma'));
@@ -136,7 +136,7 @@ describe('a region that is removed', () => {
     expect(harness.ids).toEqual(['alpha', 'beta', 'gamma']);
   });
 
-  it('leaves no trace if it had been added', () => {
+  it('leaves no trace if it had been added', ({ harness }) => {
     harness.add(addressOf('gamma'));
     harness.remove('gamma');
     expect(harness.ids).toEqual(['alpha', 'beta']);
@@ -146,7 +146,7 @@ describe('a region that is removed', () => {
 });
 
 describe('another admin command', () => {
-  it('is left to the core', () => {
+  it('is left to the core', ({ harness }) => {
     const noted = harness.registry.note({ kind: 'believe', region: 'alpha' }, null, ['alpha']);
     undo(noted);
     expect(harness.ids).toEqual(['alpha', 'beta']);
