@@ -2,17 +2,17 @@
 
 /**
  * The stored key. It contains the id of the token, so that no client gets another's response, and a rotated secret
- * keeps its keys. `place` is a command's position in a pipeline, whose commands have separate keys.
+ * keeps its keys. `position` is that of a command in a pipeline, whose commands have separate keys.
  */
-export function keptKeyOf(token: string, key: string, place: number | null): string {
-  return `${token}:${place ?? ''}:${key}`;
+export function keptKeyOf(token: string, key: string, position: number | null): string {
+  return `${token}:${position ?? ''}:${key}`;
 }
 
 /** The same key in the form of release 0.1, which did not contain the token. */
 export function plainKeyOf(kept: string): string {
-  const [, place = '', ...key] = kept.split(':');
+  const [, position = '', ...key] = kept.split(':');
   const plain = key.join(':');
-  return place === '' ? plain : `${plain}/${place}`;
+  return position === '' ? plain : `${plain}/${position}`;
 }
 
 /**

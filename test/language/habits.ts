@@ -62,6 +62,7 @@ export const retiredNames: Readonly<Record<string, string>> = {
   ToldCheck: 'CheckResponse',
   ToldDiagnosis: 'DiagnosisResponse',
   ToldKey: 'KeyResponse',
+  StreamPlace: 'StreamOrigin',
   ToldRegion: 'RegionResponse',
   Waking: 'AlarmScheduler',
   WriteTold: 'WriteResponse',

@@ -97,10 +97,10 @@ async function verify(context: EdgeContext, dependencies: EdgeDependencies): Pro
   if (!body.ok) return answerProblem(context, body.problem);
   const voters = await knownVoters(dependencies);
   if (!voters.ok) return answerProblem(context, voters.problem);
-  const place = positionOf(body.value, voters.value);
-  if (!place.ok) return answerProblem(context, place.problem);
-  const world = worldOf(dependencies, voters.value.regions, place.value.regions);
-  const slice = await verifySlice(world, place.value, body.value);
+  const position = positionOf(body.value, voters.value);
+  if (!position.ok) return answerProblem(context, position.problem);
+  const world = worldOf(dependencies, voters.value.regions, position.value.regions);
+  const slice = await verifySlice(world, position.value, body.value);
   if (!slice.ok) {
     const { region, reason } = slice.fault;
     const detail = `${region} does not answer: ${reason}. Retry to continue from here.`;
@@ -161,15 +161,15 @@ function positionOf(
     }
     return success(beginVerify(chosen ?? voters, chosen !== undefined, prefix ?? ''));
   }
-  const place = placeOfCursor(cursor);
-  if (place === null || chosen !== undefined || prefix !== undefined) {
+  const position = placeOfCursor(cursor);
+  if (position === null || chosen !== undefined || prefix !== undefined) {
     const detail =
       '`cursor` must be the unchanged `next` of the previous response. It includes `regions` and `prefix`: omit these.';
     return failure('invalid-request', detail);
   }
-  const allowed = place.areChosen ? ids : voters;
-  const gone = place.regions.find((id) => !allowed.includes(id));
-  if (gone === undefined) return success(place);
+  const allowed = position.areChosen ? ids : voters;
+  const gone = position.regions.find((id) => !allowed.includes(id));
+  if (gone === undefined) return success(position);
   const detail = `${gone} no longer votes, so a difference may be expected. Start again without a cursor.`;
   return failure('order-refused', detail);
 }

@@ -76,9 +76,9 @@ export function mountChanges(
     if (form === 'websocket') return upgrade(context, dependencies, { since, ...wanted });
     // The position is checked before the stream opens, so that a problem has a status: a client would reopen a stream
     // that ends at once.
-    const place = await lookUp(dependencies, { ...query.value, limit: 1, values: false });
-    if (!place.ok) return answerProblem(context, place.problem);
-    const from = since ?? place.value.next;
+    const page = await lookUp(dependencies, { ...query.value, limit: 1, values: false });
+    if (!page.ok) return answerProblem(context, page.problem);
+    const from = since ?? page.value.next;
     return streamChanges(context, dependencies, { since: from, ...wanted });
   });
 }
@@ -113,8 +113,8 @@ function queryOf(context: EdgeContext, form: Form): Result<Asked> {
   const since = resume === undefined ? {} : { since: resume };
   const query = checkShape({ ...Object.fromEntries(single), ...since, prefix }, changesQuerySchema);
   if (!query.ok) return query;
-  const { since: place, limit, prefix: prefixes, values, members } = query.value;
-  return success({ since: place, limit, prefixes, values, members });
+  const { since: position, limit, prefix: prefixes, values, members } = query.value;
+  return success({ since: position, limit, prefixes, values, members });
 }
 
 /** True if the filter is too large for the feed, which stores each follower's filter with its connection. */

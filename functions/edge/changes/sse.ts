@@ -65,7 +65,7 @@ export function eventStream(
         if (!isOpened) {
           isOpened = true;
           // Sends the position at once, so that a client that is disconnected before its first change resumes here.
-          controller.enqueue(encoder.encode(`retry: ${reconnectMs}\n${placeText(since)}\n`));
+          controller.enqueue(encoder.encode(`retry: ${reconnectMs}\n${positionText(since)}\n`));
           return;
         }
         if (written > acknowledged) {
@@ -74,7 +74,7 @@ export function eventStream(
         }
         const event = await connection.next();
         if (event.kind === 'closed') {
-          controller.enqueue(encoder.encode(farewell(event, requestId)));
+          controller.enqueue(encoder.encode(closeText(event, requestId)));
           controller.close();
           return;
         }
@@ -95,16 +95,16 @@ function messageText({ changes, next, heartbeat }: FeedMessage): string {
   );
   const comment = heartbeat ? ': heartbeat\n' : '';
   const isSent = changes.at(-1)?.sequence === next;
-  return isSent ? events.join('') : `${events.join('')}${comment}${placeText(next)}\n`;
+  return isSent ? events.join('') : `${events.join('')}${comment}${positionText(next)}\n`;
 }
 
 /** An event without data, which clients do not dispatch. They do store its id, and resume there. */
-function placeText(next: number): string {
+function positionText(next: number): string {
   return `id: ${next}\n`;
 }
 
 /** The last text of a stream. The client reconnects by itself, and then gets the problem with its status. */
-function farewell({ code }: Extract<FeedEvent, { kind: 'closed' }>, requestId: string): string {
+function closeText({ code }: Extract<FeedEvent, { kind: 'closed' }>, requestId: string): string {
   if (code === feedCloseCodes.expired) {
     const detail =
       "The log no longer has the changes from here on. Reconnect to get the problem's instructions.";

@@ -37,10 +37,10 @@ export async function roundChecks(
   runId: string,
   isFlagged: boolean,
 ): Promise<readonly DoctorCheck[]> {
-  const place = probeKeysOf(runId);
+  const keys = probeKeysOf(runId);
   const counted: Operation = {
     kind: 'write',
-    args: ['INCRBY', place.key, '42'],
+    args: ['INCRBY', keys.key, '42'],
     writes: [1],
     reads: [],
     reply: 'exact',
@@ -55,7 +55,7 @@ export async function roundChecks(
     seed: 7,
   };
   const attempt = (script: LuaScript, operation: Operation, value: string | null) =>
-    attempted(run, place, textOf(script, isFlagged), operation, value);
+    attempted(run, keys, textOf(script, isFlagged), operation, value);
   return [
     roundCheck('round', await attempt(roundScripts.plain, counted, '42')),
     roundCheck('user scripts', await attempt(roundScripts.scripts, scripted, null)),

@@ -43,14 +43,14 @@ export async function clientKeyOf(
 }
 
 /**
- * The key as the coordinator stores it. `place` is a command's position in its pipeline, or null for a single write.
+ * The key as the coordinator stores it. `position` is that of a command in its pipeline, or null for a single write.
  */
 export function keptUnder(
   key: ClientKey | null,
-  place: number | null,
+  position: number | null,
 ): WriteRequest['idempotency'] {
   if (key === null) return null;
-  return { key: keptKeyOf(key.token, key.key, place), digest: key.digest };
+  return { key: keptKeyOf(key.token, key.key, position), digest: key.digest };
 }
 
 /**
@@ -60,16 +60,16 @@ export function keptUnder(
 export async function recall(
   dependencies: EdgeDependencies,
   key: ClientKey,
-  places: readonly (number | null)[],
+  positions: readonly (number | null)[],
   ack: WriteRequest['ack'] = 'committed',
 ): Promise<Result<readonly (WriteAnswer | null)[]>> {
-  const requests = places.map((place) => ({
+  const requests = positions.map((position) => ({
     id: writeIdOf(onlyShard, dependencies.uuid()),
     ack,
     timeoutMs: limits.timeoutMsDefault,
     notAfter: null,
     again: false as const,
-    idempotency: { key: keptKeyOf(key.token, key.key, place), digest: key.digest },
+    idempotency: { key: keptKeyOf(key.token, key.key, position), digest: key.digest },
   }));
   return callCoordinator(dependencies, onlyShard, 'recall', requests);
 }

@@ -37,8 +37,8 @@ export async function readPreconditions(
     return failure('invalid-request', detail);
   }
   if (tags === 'any') return success([{ kind: 'exists', key }]);
-  const place = readTargetOf(context, dependencies, { consistency: 'strong' });
-  const read = await readValue(reader, key, place);
+  const target = readTargetOf(context, dependencies, { consistency: 'strong' });
+  const read = await readValue(reader, key, target);
   if (!read.ok) return read;
   const isRepeatable = context.req.header('idempotency-key') !== undefined;
   return checksFor(key, tags, read.value.found, isRepeatable);

@@ -132,8 +132,8 @@ async function getKey(
   const query = checkShape(context.req.query(), keyQuerySchema);
   if (!query.ok) return answerProblem(context, query.problem);
   const { consistency } = query.value;
-  const place = readTargetOf(context, dependencies, query.value);
-  const read = await readValue(reader, key.value, place);
+  const target = readTargetOf(context, dependencies, query.value);
+  const read = await readValue(reader, key.value, target);
   if (!read.ok) return answerProblem(context, read.problem);
   const { snapshot, found } = read.value;
   const headers = {

@@ -35,13 +35,13 @@ const wholeValue: Readonly<Record<string, (key: string) => readonly string[]>> =
 export async function readValue(
   reader: RegionReader,
   key: string,
-  place: ReadTarget,
+  target: ReadTarget,
 ): Promise<Result<ReadValue>> {
   let expected = 'string';
   for (let attempt = 1; attempt <= limits.readAttempts; attempt += 1) {
     const command = wholeValue[expected]?.(key);
     if (command === undefined) return unreadable(expected);
-    const snapshot = await takeSnapshot(reader, [['TYPE', key], command], place);
+    const snapshot = await takeSnapshot(reader, [['TYPE', key], command], target);
     if (!snapshot.ok) return snapshot;
     const [typeReply, valueReply] = snapshot.value.replies;
     const type = typeReply?.ok ? String(typeReply.reply) : 'unknown';

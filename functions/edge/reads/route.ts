@@ -50,13 +50,13 @@ export function mountReads(
     const body = await readBody(context.req.raw, readSchema);
     if (!body.ok) return answerProblem(context, body.problem);
     const { reads, consistency } = body.value;
-    const place = readTargetOf(context, dependencies, body.value);
+    const target = readTargetOf(context, dependencies, body.value);
     const commands = reads.map(textsOf);
     const forbidden = scriptsFault(context.get('caller'), commands);
     if (forbidden !== null) return answerProblem(context, forbidden.problem);
     const learnt = await scripts.learn(digestsIn(commands));
     if (!learnt.ok) return answerProblem(context, learnt.problem);
-    const snapshot = await takeSnapshot(reader, commands, place, scripts.book);
+    const snapshot = await takeSnapshot(reader, commands, target, scripts.book);
     if (!snapshot.ok) return answerProblem(context, snapshot.problem);
     const results: unknown[] = [];
     for (const [index, reply] of snapshot.value.replies.entries()) {
@@ -84,12 +84,12 @@ function digestsIn(commands: readonly (readonly string[])[]): readonly string[] 
 export async function takeSnapshot(
   reader: RegionReader,
   reads: readonly (readonly string[])[],
-  place: ReadTarget,
+  target: ReadTarget,
   scripts?: ScriptLookup,
 ): Promise<Result<Snapshot>> {
   const compiled = compileReads(reads, scripts);
   if (!compiled.ok) return failure(compiled.problem, compiled.detail);
-  return reader.read({ keys: compiled.keys, commands: compiled.commands, ...place });
+  return reader.read({ keys: compiled.keys, commands: compiled.commands, ...target });
 }
 
 /** The headers with the region that answered, the consistency, and the path of the read. */

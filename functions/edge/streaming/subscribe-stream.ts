@@ -18,7 +18,7 @@ export type Found =
   | { readonly kind: 'none'; readonly faults: readonly RegionFault[] };
 
 /** The dependencies of a stream, and the client's location. */
-export interface StreamPlace {
+export interface StreamOrigin {
   readonly dependencies: EdgeDependencies;
   readonly directory: RegionDirectory;
   readonly location: Location | null;
@@ -27,10 +27,10 @@ export interface StreamPlace {
 
 /** Subscribes in the nearest voter that answers. Only a voter applies every write, and so publishes every message. */
 export async function findStream(
-  place: StreamPlace,
+  origin: StreamOrigin,
   subscription: RegionSubscription,
 ): Promise<Found> {
-  const { dependencies, directory, location, background } = place;
+  const { dependencies, directory, location, background } = origin;
   const known = await directory.current(background, true);
   if (!known.ok) return { kind: 'none', faults: [] };
   const faults: RegionFault[] = [];
@@ -51,7 +51,7 @@ export async function findStream(
  * reconnects, to another region.
  */
 export function messageStream(
-  place: StreamPlace,
+  origin: StreamOrigin,
   subscription: RegionSubscription,
   { region, stream: { first, rest } }: Extract<Found, { kind: 'open' }>,
   open: OpenStream,
@@ -65,10 +65,10 @@ export function messageStream(
     return text === null ? { kind: 'ended' } : { kind: 'text', text };
   };
   const goesOn = async () => {
-    const known = await place.directory.current(place.background, true);
+    const known = await origin.directory.current(origin.background, true);
     return !known.ok || statusOf(known.value, region)?.state === 'voter';
   };
   // Cancelling fails if the stream has ended already.
   const stop = () => void rest.cancel().catch(() => {});
-  return beating({ dependencies: place.dependencies, open, next, goesOn, stop });
+  return beating({ dependencies: origin.dependencies, open, next, goesOn, stop });
 }

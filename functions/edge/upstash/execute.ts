@@ -65,7 +65,7 @@ export async function runPipeline(
       }
     }
   }
-  for (const [place, element] of first) elements[place] = element;
+  for (const [position, element] of first) elements[position] = element;
   return { elements, wrote, headers };
 }
 
@@ -155,18 +155,20 @@ async function recallRefused(
   run: UpstashRun,
   planned: readonly PlannedCommand[],
 ): Promise<ReadonlyMap<number, UpstashElement>> {
-  const places = planned.flatMap(({ plan }, place) => (plan.kind === 'refused' ? [place] : []));
-  if (run.key === null || places.length === 0) return new Map();
-  const recalled = await recall(run.dependencies, run.key, places);
+  const positions = planned.flatMap(({ plan }, position) =>
+    plan.kind === 'refused' ? [position] : [],
+  );
+  if (run.key === null || positions.length === 0) return new Map();
+  const recalled = await recall(run.dependencies, run.key, positions);
   if (!recalled.ok) {
     const { problem } = recalled;
-    return new Map(places.map((place) => [place, failed(problem)]));
+    return new Map(positions.map((position) => [position, failed(problem)]));
   }
   return new Map(
     recalled.value.flatMap((answer, index) => {
-      const place = places[index] ?? 0;
-      const command = planned[place]?.command ?? [];
-      return answer === null ? [] : [[place, elementOfAnswer(answer, command)] as const];
+      const position = positions[index] ?? 0;
+      const command = planned[position]?.command ?? [];
+      return answer === null ? [] : [[position, elementOfAnswer(answer, command)] as const];
     }),
   );
 }
@@ -235,14 +237,14 @@ function inSnapshots(planned: readonly PlannedCommand[]): readonly (readonly Pla
 }
 
 async function readBatch(
-  { reader, place, scripts }: UpstashRun,
+  { reader, target, scripts }: UpstashRun,
   planned: readonly PlannedCommand[],
 ): Promise<UpstashOutcome> {
   const reads = planned.flatMap(({ plan }) => (plan.kind === 'read' ? [plan] : []));
   if (reads.length === 0) return { elements: planned.map(settled), wrote: false, headers: {} };
   const keys = [...new Set(reads.flatMap((read) => read.keys))];
   const commands = reads.map(({ command }) => command);
-  const snapshot = await reader.read({ keys, commands, ...place });
+  const snapshot = await reader.read({ keys, commands, ...target });
   let next = 0;
   let mustWrite = false;
   const elements = planned.map((each): UpstashElement => {
@@ -254,7 +256,7 @@ async function readBatch(
     const { brings } = each.plan;
     const fault = reply.ok ? null : scriptErrorKindOf(reply.error);
     if (brings !== undefined && fault !== 'not-a-script') {
-      scripts.evaluated(brings, place.background);
+      scripts.evaluated(brings, target.background);
     }
     if (!reply.ok) {
       mustWrite ||= each.plan.mayWrite && fault === 'writes';
@@ -266,7 +268,7 @@ async function readBatch(
   const { region, via } = snapshot.value;
   const headers = {
     'Lockstep-Region': region,
-    'Lockstep-Consistency': place.consistency,
+    'Lockstep-Consistency': target.consistency,
     'Lockstep-Via': via,
   };
   return { elements, wrote: false, headers, mustWrite };
@@ -326,12 +328,12 @@ function settled({ command, plan }: PlannedCommand): UpstashElement {
   return { error: 'ERR the command was not executed', status: 503 };
 }
 
-/** A write of `ops`. `place` is a command's position in its pipeline, under which its response is kept. */
+/** A write of `ops`. `position` is that of a command in its pipeline, under which its response is kept. */
 function requestOf(
   { dependencies, key }: UpstashRun,
   ops: readonly UpstashCommand[],
   continueOnError: boolean,
-  place: number | null,
+  position: number | null,
 ): WriteRequest {
   return {
     id: writeIdOf(onlyShard, dependencies.uuid()),
@@ -341,7 +343,7 @@ function requestOf(
     ack: 'committed',
     timeoutMs: limits.timeoutMsDefault,
     priority: 0,
-    idempotency: keptUnder(key, place),
+    idempotency: keptUnder(key, position),
     notAfter: null,
     callback: null,
     again: false,

@@ -64,12 +64,12 @@ function callOf({ command, plan }: PlannedCommand): ScriptCall | null {
 
 /** Plans one call. `script` is null if its text is unknown here. */
 function planOfCall(
-  { scripts, place, dependencies }: UpstashRun,
+  { scripts, target, dependencies }: UpstashRun,
   { command, sha, plan }: ScriptCall,
   script: UserScript | null,
 ): UpstashPlan {
   const { readsOnly, mayBeKept } = plan;
-  if (sha !== null && !readsOnly) scripts.learnLater(sha, place.background);
+  if (sha !== null && !readsOnly) scripts.learnLater(sha, target.background);
   if (!readsOnly && script?.readsOnly !== true) return { kind: 'write' };
   const isAsked = /_RO$/i.test(command[0] ?? '');
   // A script whose text shows that it only reads need not declare it by `flags=no-writes`.

@@ -18,7 +18,7 @@ export interface UpstashRun {
   readonly dependencies: EdgeDependencies;
   readonly reader: RegionReader;
   readonly scripts: EdgeScripts;
-  readonly place: ReadTarget;
+  readonly target: ReadTarget;
   /** The idempotency key of the request, or null without one. */
   readonly key: ClientKey | null;
 }

@@ -104,8 +104,8 @@ async function answer(
     const error = `ERR ${key.problem.detail}`;
     return refuse(context, dependencies, { status: 400, error });
   }
-  const place = readTargetOf(context, dependencies, { consistency });
-  const run = { dependencies, ...memory, place, key: key.value };
+  const readTarget = readTargetOf(context, dependencies, { consistency });
+  const run = { dependencies, ...memory, target: readTarget, key: key.value };
   return send(context, dependencies, await carryOut(run, asked, caller, format));
 }
 

@@ -51,7 +51,7 @@ async function loadAll(
 
 /** Per script, the error of compiling it, or null. */
 async function compileAll(
-  { reader, place }: UpstashRun,
+  { reader, target }: UpstashRun,
   scripts: readonly UserScript[],
 ): Promise<readonly (UpstashElement | null)[]> {
   const commands = scripts.map(({ sha, text, fault }) => ({
@@ -60,7 +60,7 @@ async function compileAll(
     reply: null,
   }));
   // No key is read, so any region that answers will do.
-  const asked = { ...place, consistency: 'local', keys: [], commands } as const;
+  const asked = { ...target, consistency: 'local', keys: [], commands } as const;
   const snapshot = await reader.read(asked);
   return scripts.map(({ fault }, index) => {
     if (fault !== null) return { error: `ERR ${fault.detail}`, status: 400 };

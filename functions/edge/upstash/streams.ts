@@ -39,19 +39,19 @@ export class UpstashStreams {
     open: OpenStream,
   ): Promise<Response | UpstashRefusal> {
     const dependencies = this.#dependencies;
-    const place = {
+    const origin = {
       dependencies,
       directory: this.#reader.directory,
       location: dependencies.locate(context.req.raw),
       background: (work: Promise<void>) => dependencies.inBackground(context, work),
     };
-    const found = await findStream(place, asked);
+    const found = await findStream(origin, asked);
     if (found.kind === 'none') {
       const named = found.faults.map(({ region, reason }) => `${region}: ${reason}`).join('; ');
       dependencies.log('no region streams', { faults: found.faults });
       return { status: 503, error: `ERR No region could open the stream. ${named}` };
     }
-    const body = messageStream(place, asked, found, open);
+    const body = messageStream(origin, asked, found, open);
     return eventsOf(context, body, { 'Lockstep-Region': found.region });
   }
 
