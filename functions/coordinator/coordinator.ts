@@ -152,7 +152,7 @@ export class CoordinatorLife {
         await this.#readiness.made;
         return this.#core.status();
       }),
-      order: stored((order, address) => this.#order(order, address)),
+      order: stored((order, address) => this.#takeAdminCommand(order, address)),
       history: stored(async (before, limit) => this.#storage.members.history(before, limit)),
       inDoubt: stored(async () => this.#core.inDoubt()),
       lastWrites: stored(async (keys) => keys.map((key) => this.#storage.changes.lastWriteTo(key))),
@@ -226,14 +226,14 @@ export class CoordinatorLife {
   }
 
   /** Executes an order of an operator. Its change of the regions stays stored, unless the core refuses the order. */
-  async #order(
+  async #takeAdminCommand(
     command: AdminCommand,
     address: RegionConfiguration | null,
   ): Promise<AdminCommandAnswer> {
     const members = this.#core.status().regions.map(({ region }) => region);
     const noted = this.#regions.note(command, address, members);
     if (noted.kind === 'refused') return noted;
-    const answer = await this.#pendingCalls.order.expect((ticket) =>
+    const answer = await this.#pendingCalls.adminCommand.expect((ticket) =>
       this.#step({ kind: 'admin-command', ticket, command }),
     );
     if (answer.kind !== 'taken') noted.undo();

@@ -39,7 +39,7 @@ export class PendingCalls {
   readonly write = new Waiting<WriteAnswer>(this.#nextTicket);
   readonly resolve = new Waiting<readonly Resolution[]>(this.#nextTicket);
   readonly read = new Waiting<ReadAnswer>(this.#nextTicket);
-  readonly order = new Waiting<AdminCommandAnswer>(this.#nextTicket);
+  readonly adminCommand = new Waiting<AdminCommandAnswer>(this.#nextTicket);
 
   /** Resolves the call that the reply answers. */
   give(reply: CoordinatorReply): void {
@@ -54,7 +54,7 @@ export class PendingCalls {
         this.read.give(reply.ticket, reply.answer);
         break;
       case 'admin-command':
-        this.order.give(reply.ticket, reply.answer);
+        this.adminCommand.give(reply.ticket, reply.answer);
         break;
       default:
         unreachable(reply);

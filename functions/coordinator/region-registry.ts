@@ -61,12 +61,12 @@ export class RegionRegistry {
    * begins with the stored regions and completes it. `members` are the core's regions, including those about to leave.
    */
   note(
-    order: AdminCommand,
+    command: AdminCommand,
     address: RegionConfiguration | null,
     members: readonly RegionId[],
   ): Noted {
-    if (order.kind === 'add') return this.#noteAdded(order.region, address, members);
-    if (order.kind === 'remove') return this.#noteRemoved(order.region);
+    if (command.kind === 'add') return this.#noteAdded(command.region, address, members);
+    if (command.kind === 'remove') return this.#noteRemoved(command.region);
     return { kind: 'noted', undo: () => {} };
   }
 

@@ -172,7 +172,7 @@ describe('a caller', () => {
     const tickets: number[] = [];
     const take = (ticket: number) => tickets.push(ticket);
     const read = callers.read.expect(take);
-    const order = callers.order.expect(take);
+    const order = callers.adminCommand.expect(take);
     const [first = 0, second = 0] = tickets;
     expect(second).not.toBe(first);
     const detail = 'it is out';

@@ -160,13 +160,17 @@ export function mountAdminRegions(
     add(context, dependencies),
   );
   app.delete(removeRoute.getRoutingPath(), guard('admin'), (context) =>
-    sendOrder(context, dependencies, { kind: 'remove', region: idOf(context) }),
+    sendCommand(context, dependencies, { kind: 'remove', region: idOf(context) }),
   );
   app.post(outRoute.getRoutingPath(), guard('admin'), repeatable(dependencies), async (context) => {
     const body = await readBodyIfAny(context.req.raw, outSchema);
     if (!body.ok) return answerProblem(context, body.problem);
     const region = idOf(context);
-    return sendOrder(context, dependencies, { kind: 'put-out', region, reason: body.value.reason });
+    return sendCommand(context, dependencies, {
+      kind: 'put-out',
+      region,
+      reason: body.value.reason,
+    });
   });
   app.post(
     returnRoute.getRoutingPath(),
@@ -177,7 +181,7 @@ export function mountAdminRegions(
       if (!body.ok) return answerProblem(context, body.problem);
       const { whole, force, replace } = body.value;
       const region = idOf(context);
-      return sendOrder(context, dependencies, { kind: 'return', region, whole, force, replace });
+      return sendCommand(context, dependencies, { kind: 'return', region, whole, force, replace });
     },
   );
   app.post(
@@ -188,7 +192,7 @@ export function mountAdminRegions(
       const body = await readBodyIfAny(context.req.raw, foundSchema);
       if (!body.ok) return answerProblem(context, body.problem);
       const { source = null, agree, replace } = body.value;
-      return sendOrder(context, dependencies, { kind: 'found', source, agree, replace });
+      return sendCommand(context, dependencies, { kind: 'found', source, agree, replace });
     },
   );
   for (const route of [forceRecoverRoute, believeRoute]) {
@@ -202,13 +206,13 @@ export function mountAdminRegions(
  * Sends an operator's command to the coordinator, and answers with its detail: 202 if it was accepted, 409 if it was
  * refused, 404 if it names no region.
  */
-export async function sendOrder(
+export async function sendCommand(
   context: EdgeContext,
   dependencies: EdgeDependencies,
-  order: AdminCommand,
+  command: AdminCommand,
   address: RegionConfiguration | null = null,
 ): Promise<Response> {
-  const answer = await callCoordinator(dependencies, onlyShard, 'order', order, address);
+  const answer = await callCoordinator(dependencies, onlyShard, 'order', command, address);
   if (!answer.ok) return answerProblem(context, answer.problem);
   const { kind, detail } = answer.value;
   switch (kind) {
@@ -251,7 +255,7 @@ async function add(context: EdgeContext, dependencies: EdgeDependencies): Promis
   if (!addable.ok) return answerProblem(context, addable.problem);
   const strangers = await strangersIn(dependencies, region, replace);
   if (!strangers.ok) return answerProblem(context, strangers.problem);
-  return sendOrder(context, dependencies, { kind: 'add', region: region.id, replace }, region);
+  return sendCommand(context, dependencies, { kind: 'add', region: region.id, replace }, region);
 }
 
 /** Applies the rules of the configuration: two regions with one database would vote twice for one copy. */
@@ -322,5 +326,5 @@ async function forceRecover(
     const detail = `\`confirm\` must repeat the id, ${JSON.stringify(region.slice(0, 40))}. This region's data replace those of all other regions, and data that only they hold are lost.`;
     return answerProblem(context, failure('invalid-request', detail).problem);
   }
-  return sendOrder(context, dependencies, { kind: 'believe', region });
+  return sendCommand(context, dependencies, { kind: 'believe', region });
 }

@@ -32,7 +32,7 @@ import {
   type EdgeContext,
   type EdgeEnvironment,
 } from '../http/respond.ts';
-import { sendOrder } from './admin-regions-route.ts';
+import { sendCommand } from './admin-regions-route.ts';
 import { presentKey } from './key-texts.ts';
 
 const tags = ['Administration'];
@@ -126,7 +126,7 @@ async function settle(context: EdgeContext, dependencies: EdgeDependencies): Pro
     return answerProblem(context, failure('invalid-request', detail).problem);
   }
   const transaction = [id.incarnation, id.sequence] as const;
-  return sendOrder(context, dependencies, { kind: 'settle', transaction });
+  return sendCommand(context, dependencies, { kind: 'settle', transaction });
 }
 
 interface Lock {

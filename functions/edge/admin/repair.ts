@@ -14,7 +14,7 @@ import {
  * A command of the plan: copies keys from a source to the regions that differ. Keys that all voters hold alike are
  * omitted.
  */
-export type RepairOrder = Extract<AdminCommand, { kind: 'repair' }>;
+export type RepairCommand = Extract<AdminCommand, { kind: 'repair' }>;
 
 /** The keys to repair, and the knowledge about them. */
 export interface RepairPlan {
@@ -40,7 +40,7 @@ interface KeyRepair {
 export async function planRepair(
   world: ComparisonWorld,
   plan: RepairPlan,
-): Promise<Result<readonly RepairOrder[]>> {
+): Promise<Result<readonly RepairCommand[]>> {
   const keys = [...new Set(plan.keys)];
   const compared = await compareKeys(world, keys.map(bytesOfText));
   if (!compared.ok) {
@@ -57,7 +57,7 @@ export async function planRepair(
     if (!repair.ok) return repair;
     if (repair.value !== null) repairs.push(repair.value);
   }
-  return success(ordersOf(repairs));
+  return success(commandsOf(repairs));
 }
 
 /** The repair of one key, or null if it needs none. */
@@ -119,7 +119,7 @@ function undecidable(what: string, key: string): ReturnType<typeof failure> {
  * Groups the repairs by source. A region under repair is out, and nothing can be copied from it, so a source that no
  * other repair evicts is preferred.
  */
-function ordersOf(repairs: readonly KeyRepair[]): readonly RepairOrder[] {
+function commandsOf(repairs: readonly KeyRepair[]): readonly RepairCommand[] {
   const leaving = new Set(repairs.flatMap(({ regions }) => regions));
   const bySource = Map.groupBy(
     repairs,

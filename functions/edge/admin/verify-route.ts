@@ -225,11 +225,11 @@ async function repair(context: EdgeContext, dependencies: EdgeDependencies): Pro
   if (!doubt.ok) return answerProblem(context, doubt.problem);
   const blocked = new Set(doubt.value.blocked.map(({ key }) => key));
   const world = worldOf(dependencies, regions, voters);
-  const orders = await planRepair(world, { keys, source, blocked });
-  if (!orders.ok) return answerProblem(context, orders.problem);
+  const commands = await planRepair(world, { keys, source, blocked });
+  if (!commands.ok) return answerProblem(context, commands.problem);
   const details: string[] = [];
-  for (const order of orders.value) {
-    const answer = await callCoordinator(dependencies, onlyShard, 'order', order, null);
+  for (const command of commands.value) {
+    const answer = await callCoordinator(dependencies, onlyShard, 'order', command, null);
     // Commands that were accepted stay accepted if a later one fails, so the response lists both.
     const isFirst = details.length === 0;
     if (!answer.ok && isFirst) return answerProblem(context, answer.problem);
@@ -237,7 +237,7 @@ async function repair(context: EdgeContext, dependencies: EdgeDependencies): Pro
     if (answer.ok && answer.value.kind === 'taken') details.push(detail.replace(/\.?$/, '.'));
     else if (isFirst) return answerProblem(context, failure('order-refused', detail).problem);
     else {
-      const left = order.keys.map(({ key }) => JSON.stringify(key.slice(0, 100))).join(', ');
+      const left = command.keys.map(({ key }) => JSON.stringify(key.slice(0, 100))).join(', ');
       details.push(
         `Not accepted for ${left}: ${detail.replace(/\.?$/, '.')} Retry with these keys.`,
       );
