@@ -36,12 +36,28 @@ export interface RpcTarget {
  */
 export type Proof = 'stored' | 'core' | { readonly none: string };
 
-/**
- * The methods that an object serves, each with the proof of its answers. The compiler misses an entry that is not
- * there.
- */
+/** The methods that an object serves, each with the proof of its answers. The compiler reports a missing entry. */
 export type Served<Api> = {
   readonly [Name in keyof Api]: { readonly proof: Proof; readonly run: Api[Name] };
+};
+
+/** The arguments of a method. */
+export type ArgumentsOf<Api, Name extends keyof Api> = Api[Name] extends (
+  ...values: infer Values
+) => unknown
+  ? Values
+  : never;
+
+/** The answer of a method, which resolves with it. */
+export type AnswerOf<Api, Name extends keyof Api> = Api[Name] extends (
+  ...values: never[]
+) => Promise<infer Answer>
+  ? Answer
+  : never;
+
+/** An object with the method `Name`, in the form in which a function can call a method whose name it is given. */
+export type Callable<Api, Name extends keyof Api> = {
+  readonly [Each in Name]: (...values: ArgumentsOf<Api, Each>) => Promise<AnswerOf<Api, Each>>;
 };
 
 /** The storage of an object as far as proofs need it. */

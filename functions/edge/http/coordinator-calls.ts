@@ -1,6 +1,11 @@
 /** Calls a coordinator and turns its failures into problems. Writes are sent by `writes/send-writes.ts` instead. */
 import type { CoordinatorApi } from '../../../shared/contracts/coordinator.ts';
-import { UnfitVersion } from '../../../shared/contracts/rpc.ts';
+import {
+  type AnswerOf,
+  type ArgumentsOf,
+  type Callable,
+  UnfitVersion,
+} from '../../../shared/contracts/rpc.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { ShardId } from '../../../shared/ids.ts';
 import type { EdgeDependencies } from './dependencies.ts';
@@ -48,13 +53,9 @@ const ifUnanswered: Readonly<Record<CalledMethod, 'repeat' | { readonly detail: 
   flushScripts: 'repeat',
 };
 
-type Answer<Name extends CalledMethod> = Awaited<ReturnType<CoordinatorApi[Name]>>;
-
 /** Dependencies with coordinators that have the method `Name`. */
 type Dependencies<Name extends CalledMethod> = Pick<EdgeDependencies, 'log'> & {
-  coordinatorOf(shard: ShardId): {
-    readonly [Each in Name]: (...values: Parameters<CoordinatorApi[Each]>) => Promise<Answer<Each>>;
-  };
+  coordinatorOf(shard: ShardId): Callable<CoordinatorApi, Name>;
 };
 
 /**
@@ -65,8 +66,8 @@ export async function callCoordinator<Name extends CalledMethod>(
   dependencies: Dependencies<Name>,
   shard: ShardId,
   method: Name,
-  ...values: Parameters<CoordinatorApi[Name]>
-): Promise<Result<Answer<Name>>> {
+  ...values: ArgumentsOf<CoordinatorApi, Name>
+): Promise<Result<AnswerOf<CoordinatorApi, Name>>> {
   const rule = ifUnanswered[method];
   const calls = rule === 'repeat' ? 2 : 1;
   for (let call = 1; call <= calls; call += 1) {

@@ -206,9 +206,7 @@ async function sendTest(context: EdgeContext, dependencies: EdgeDependencies): P
   const id = await uuidOf(context, dependencies, 'event');
   const event = testEvent(found.value, body.value.type, id, dependencies);
   const handover = { target: null, signingKey: key.value, events: [event] };
-  const sent = await callCourier(dependencies, event.endpoint, (courier) =>
-    courier.deliver(event.endpoint, handover),
-  );
+  const sent = await callCourier(dependencies, event.endpoint, 'deliver', event.endpoint, handover);
   if (!sent.ok) return answerProblem(context, sent.problem);
   return answerJson(context, { event: event.id }, 202);
 }
@@ -234,8 +232,12 @@ async function rotate(context: EdgeContext, dependencies: EdgeDependencies): Pro
   const found = await findOwnWebhook(context, dependencies);
   if (!found.ok) return answerProblem(context, found.problem);
   const { secret = await secretOf(context, 'secret'), overlapMs } = body.value;
-  const rotated = await callCourier(dependencies, found.value.endpoint, (courier) =>
-    courier.rotate(secret, overlapMs),
+  const rotated = await callCourier(
+    dependencies,
+    found.value.endpoint,
+    'rotate',
+    secret,
+    overlapMs,
   );
   if (!rotated.ok) return answerProblem(context, rotated.problem);
   return answerJson(context, { secret, overlapMs });
@@ -247,7 +249,7 @@ async function rotate(context: EdgeContext, dependencies: EdgeDependencies): Pro
 async function enable(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
   const endpoint = await findOwnEndpoint(context, dependencies);
   if (!endpoint.ok) return answerProblem(context, endpoint.problem);
-  const enabled = await callCourier(dependencies, endpoint.value, (courier) => courier.enable());
+  const enabled = await callCourier(dependencies, endpoint.value, 'enable');
   if (!enabled.ok) return answerProblem(context, enabled.problem);
   if (!isCallback(endpoint.value)) {
     const marked = await callCoordinator(
@@ -269,9 +271,7 @@ async function list(context: EdgeContext, dependencies: EdgeDependencies): Promi
   if (!found.ok) return answerProblem(context, found.problem);
   const { endpoint, whole } = found.value;
   const { state = null, before = null, limit } = query.value;
-  const page = await callCourier(dependencies, endpoint, (courier) =>
-    courier.deliveries({ state, before, limit }),
-  );
+  const page = await callCourier(dependencies, endpoint, 'deliveries', { state, before, limit });
   if (!page.ok) return answerProblem(context, page.problem);
   const deliveries = page.value.deliveries.map((record) => presentDelivery(record, whole));
   return answerJson(context, { deliveries, before: page.value.before });
@@ -282,7 +282,7 @@ async function show(context: EdgeContext, dependencies: EdgeDependencies): Promi
   if (!found.ok) return answerProblem(context, found.problem);
   const { endpoint, whole } = found.value;
   const event = context.req.param('event') ?? '';
-  const detail = await callCourier(dependencies, endpoint, (courier) => courier.delivery(event));
+  const detail = await callCourier(dependencies, endpoint, 'delivery', event);
   if (!detail.ok) return answerProblem(context, detail.problem);
   if (detail.value !== null) return answerJson(context, presentDetail(detail.value, whole));
   return answerProblem(context, unknownDelivery().problem);
@@ -303,16 +303,12 @@ async function replay(context: EdgeContext, dependencies: EdgeDependencies): Pro
     'event' in asked
       ? asked
       : { since: new Date(asked.since).getTime(), delivered: asked.delivered };
-  const replayed = await callCourier(dependencies, endpoint.value, (courier) =>
-    courier.replay(what),
-  );
+  const replayed = await callCourier(dependencies, endpoint.value, 'replay', what);
   if (!replayed.ok) return answerProblem(context, replayed.problem);
   if ('event' in what && replayed.value === 0) {
     // Zero replays: the event is queued already, or the log does not have it, which is an error.
     const { event } = what;
-    const known = await callCourier(dependencies, endpoint.value, (courier) =>
-      courier.delivery(event),
-    );
+    const known = await callCourier(dependencies, endpoint.value, 'delivery', event);
     if (!known.ok) return answerProblem(context, known.problem);
     if (known.value === null) return answerProblem(context, unknownDelivery().problem);
   }

@@ -184,14 +184,12 @@ async function subscribe(
   const signingKey = await callCoordinator(dependencies, onlyShard, 'signingKey');
   if (!signingKey.ok) return signingKey;
   const target = { endpoint, url, secret, signingKey: signingKey.value };
-  const configured = await callCourier(dependencies, endpoint, (courier) =>
-    courier.configure(target),
-  );
+  const configured = await callCourier(dependencies, endpoint, 'configure', target);
   if (!configured.ok) return configured;
   const result = await callCoordinator(dependencies, onlyShard, 'subscribe', subscription);
   if (!result.ok) return result;
   if (result.value.kind === 'created') return success(null);
-  await callCourier(dependencies, endpoint, (courier) => courier.remove());
+  await callCourier(dependencies, endpoint, 'remove');
   return result.value.kind === 'known'
     ? success(result.value.subscription)
     : tooManyWebhooks(result.value.detail);
@@ -268,7 +266,7 @@ async function moveCourier(
   const signingKey = await callCoordinator(dependencies, onlyShard, 'signingKey');
   if (!signingKey.ok) return signingKey;
   const target = { endpoint, url, secret: null, signingKey: signingKey.value };
-  return callCourier(dependencies, endpoint, (courier) => courier.configure(target));
+  return callCourier(dependencies, endpoint, 'configure', target);
 }
 
 /**
@@ -289,7 +287,7 @@ async function deleteWebhook(
   }
   const removed = await callCoordinator(dependencies, onlyShard, 'unsubscribe', id);
   if (!removed.ok) return answerProblem(context, removed.problem);
-  const forgotten = await callCourier(dependencies, id, (courier) => courier.remove());
+  const forgotten = await callCourier(dependencies, id, 'remove');
   if (!forgotten.ok) return answerProblem(context, forgotten.problem);
   if (!removed.value) return answerProblem(context, unknownWebhook().problem);
   return context.body(null, 204);
