@@ -35,7 +35,7 @@ function probed(given: Parameters<typeof outOf>[1] = {}): CoreHarness {
 describe('an admin command', () => {
   it('is stored in the step that answers it', () => {
     const harness = CoreHarness.calm();
-    harness.order(putOutFar);
+    harness.command(putOutFar);
     const membership = expect.objectContaining({
       leaving: { cause: 'ordered', detail: 'for repairs', whole: false, manualReturn: true },
     });
@@ -47,7 +47,7 @@ describe('an admin command', () => {
 
   it('that is refused is answered with a proof of ownership all the same', () => {
     const harness = CoreHarness.calm();
-    expect(harness.order({ ...putOutFar, region: 'nowhere' }).kind).toBe('unknown-region');
+    expect(harness.command({ ...putOutFar, region: 'nowhere' }).kind).toBe('unknown-region');
     expect(harness.last.persist).toEqual([{ kind: 'prove' }]);
   });
 
@@ -58,7 +58,7 @@ describe('an admin command', () => {
     { kind: 'believe', region: 'nowhere' },
     { kind: 'repair', source: 'nowhere', keys: [] },
   ] as const)('about an unknown region names the regions of the shard: $kind', (order) => {
-    const answer = CoreHarness.calm().order(order);
+    const answer = CoreHarness.calm().command(order);
     expect(answer).toMatchObject({
       kind: 'unknown-region',
       detail: expect.stringContaining('far'),
@@ -69,7 +69,7 @@ describe('an admin command', () => {
 describe('the admin command to evict', () => {
   it('evicts a region that answers, which stays out though it could be copied', () => {
     const harness = CoreHarness.calm();
-    harness.order(putOutFar);
+    harness.command(putOutFar);
     harness.run(10 * limits.outProbeBackoffMaxMs);
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'ordered', held: true });
     expect(copySteps(harness)).toEqual([]);
@@ -78,14 +78,14 @@ describe('the admin command to evict', () => {
 
   it('is refused for the last voter that is to stay', () => {
     const harness = CoreHarness.calm({ regions: ['near', 'far'] });
-    expect(harness.order(putOutFar).kind).toBe('taken');
-    const answer = harness.order({ ...putOutFar, region: 'near' });
+    expect(harness.command(putOutFar).kind).toBe('taken');
+    const answer = harness.command({ ...putOutFar, region: 'near' });
     expect(answer).toMatchObject({ kind: 'refused', detail: expect.stringContaining('last') });
   });
 
   it('keeps a region out that is out already, for any reason', () => {
     const harness = without();
-    expect(harness.order(putOutFar).kind).toBe('taken');
+    expect(harness.command(putOutFar).kind).toBe('taken');
     harness.run(10 * limits.outProbeBackoffMaxMs);
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'silent', held: true });
     expect(harness.restarted().statusOf('far').held).toBe(true);
@@ -95,7 +95,7 @@ describe('the admin command to evict', () => {
     const harness = probed();
     harness.execute(harness.flight('far'));
     expect(harness.statusOf('far').state).toBe('copying');
-    harness.order(putOutFar);
+    harness.command(putOutFar);
     harness.run(10 * limits.outProbeBackoffMaxMs);
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', held: true });
     expect(harness.changes.map(({ event }) => event)).toEqual(['copying', 'out']);
@@ -105,11 +105,11 @@ describe('the admin command to evict', () => {
 describe('the admin command to return', () => {
   it('copies the missed keys, and restores the vote', () => {
     const harness = CoreHarness.calm();
-    harness.order(putOutFar);
+    harness.command(putOutFar);
     harness.run(100);
     harness.arrive(frameOf(['a'], lasting));
     harness.run(100);
-    expect(harness.order(returnFar).kind).toBe('taken');
+    expect(harness.command(returnFar).kind).toBe('taken');
     harness.run(limits.copyPauseMs);
     expect(harness.statusOf('far')).toMatchObject({ state: 'voter', cause: null });
     expect(copySteps(harness)).toEqual(['begin', 'read', 'write']);
@@ -123,9 +123,9 @@ describe('the admin command to return', () => {
 
   it('copies everything on request', () => {
     const harness = CoreHarness.calm();
-    harness.order(putOutFar);
+    harness.command(putOutFar);
     harness.run(100);
-    harness.order({ ...returnFar, whole: true });
+    harness.command({ ...returnFar, whole: true });
     harness.run(limits.copyPauseMs);
     expect(harness.statusOf('far').state).toBe('voter');
     expect(copySteps(harness)).toEqual(['begin', 'list', 'scan']);
@@ -137,7 +137,7 @@ describe('the admin command to return', () => {
   ] as const)('is refused for a region that is a %s', (state, why) => {
     const harness = state === 'voter' ? CoreHarness.calm() : probed();
     if (state === 'copying') harness.execute(harness.flight('far'));
-    expect(harness.order(returnFar)).toMatchObject({
+    expect(harness.command(returnFar)).toMatchObject({
       kind: 'refused',
       detail: expect.stringContaining(why),
     });
@@ -145,14 +145,14 @@ describe('the admin command to return', () => {
 
   it('is refused over the state of another Lockstep, unless it is forced', () => {
     const harness = probed({ cause: 'foreign', whole: true, manualReturn: true });
-    harness.count(harness.flight('far'), 0, 12);
-    expect(harness.order(returnFar)).toMatchObject({
+    harness.reportKeys(harness.flight('far'), 0, 12);
+    expect(harness.command(returnFar)).toMatchObject({
       kind: 'refused',
       detail: expect.stringContaining('force'),
     });
-    expect(harness.order({ ...returnFar, force: true }).kind).toBe('taken');
+    expect(harness.command({ ...returnFar, force: true }).kind).toBe('taken');
     harness.run(limits.probeBackoffMinMs, ['near']);
-    harness.count(harness.flight('far'), 0, 12);
+    harness.reportKeys(harness.flight('far'), 0, 12);
     const { copy, generation } = harness.flight('far').round;
     expect(copy).toMatchObject({ kind: 'begin', replaces: [7], agreed: 12 });
     expect(generation).toBeGreaterThan(12);
@@ -171,9 +171,9 @@ describe('the admin command to return for a region that has not left yet', () =>
 
   it('cancels the command to evict: the region stays, votes, and keeps its lease', () => {
     const harness = leased();
-    harness.order(putOutFar);
+    harness.command(putOutFar);
     expect(harness.statusOf('far')).toMatchObject({ state: 'voter', cause: 'ordered' });
-    expect(harness.order(returnFar).kind).toBe('taken');
+    expect(harness.command(returnFar).kind).toBe('taken');
     expect(harness.tables.regions.get('far')?.membership).toMatchObject({ leaving: null });
     harness.run(2 * limits.leaseTtlMs);
     expect(harness.statusOf('far')).toMatchObject({ state: 'voter', cause: null });
@@ -185,29 +185,29 @@ describe('the admin command to return for a region that has not left yet', () =>
 
   it('copies nothing to a region that still votes, and lets one that has lost writes return by itself', () => {
     const harness = leased();
-    harness.order(putOutFar);
-    expect(harness.order({ ...returnFar, whole: true }).kind).toBe('refused');
+    harness.command(putOutFar);
+    expect(harness.command({ ...returnFar, whole: true }).kind).toBe('refused');
     expect(harness.statusOf('far')).toMatchObject({ state: 'voter', circuit: 'closed' });
     const lost = leased();
-    lost.order(putOutFar);
+    lost.command(putOutFar);
     lost.arrive(frameOf(['a'], lasting));
     lost.end(lost.flight('far'), { kind: 'refused', refusal: { kind: 'lost' } });
-    expect(lost.order(returnFar).kind).toBe('taken');
+    expect(lost.command(returnFar).kind).toBe('taken');
     expect(lost.statusOf('far')).toMatchObject({ cause: 'lost', held: false });
   });
 
   it('is refused if the region is being removed, or is to stay anyway', () => {
     const harness = leased();
-    expect(harness.order(returnFar).kind).toBe('refused');
-    harness.order({ kind: 'remove', region: 'far' });
-    expect(harness.order(returnFar).kind).toBe('refused');
+    expect(harness.command(returnFar).kind).toBe('refused');
+    harness.command({ kind: 'remove', region: 'far' });
+    expect(harness.command(returnFar).kind).toBe('refused');
   });
 });
 
 describe('the admin command to add', () => {
   it('has everything copied to the new region under a generation of its own, and then lets it vote', () => {
     const harness = CoreHarness.calm({ regions: others });
-    expect(harness.order({ kind: 'add', region: 'new' }).kind).toBe('taken');
+    expect(harness.command({ kind: 'add', region: 'new' }).kind).toBe('taken');
     expect(harness.tables.regions.get('new')).toMatchObject({ generation: 0, begun: false });
     harness.run(limits.copyPauseMs, [...others, 'new']);
     expect(harness.statusOf('new')).toMatchObject({ state: 'voter', cause: null });
@@ -221,7 +221,7 @@ describe('the admin command to add', () => {
   });
 
   it('is refused for a region that exists already', () => {
-    expect(CoreHarness.calm().order({ kind: 'add', region: 'far' }).kind).toBe('refused');
+    expect(CoreHarness.calm().command({ kind: 'add', region: 'far' }).kind).toBe('refused');
   });
 });
 
@@ -230,7 +230,7 @@ describe('the admin command to remove', () => {
     const harness = CoreHarness.calm();
     harness.requestLease('far');
     harness.run(0);
-    expect(harness.order({ kind: 'remove', region: 'far' }).kind).toBe('taken');
+    expect(harness.command({ kind: 'remove', region: 'far' }).kind).toBe('taken');
     harness.run(limits.leaseTtlMs);
     expect(harness.statusOf('far')).toMatchObject({ state: 'voter', cause: 'removed' });
     harness.run(limits.leaseDriftMs);
@@ -241,10 +241,10 @@ describe('the admin command to remove', () => {
 
   it('forgets a region that is out, with its missed keys, once no lease of an earlier instance is left there', () => {
     const harness = without({}, { missed: [{ region: 'far', keys: [['a', 1]] }] });
-    harness.order({ kind: 'remove', region: 'far' });
+    harness.command({ kind: 'remove', region: 'far' });
     harness.run(limits.leaseTtlMs, ['near']);
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'removed', held: true });
-    expect(harness.order(returnFar).kind).toBe('refused');
+    expect(harness.command(returnFar).kind).toBe('refused');
     harness.run(limits.leaseDriftMs + 20, ['near']);
     expect(harness.core.status().regions.map(({ region }) => region)).toEqual(['near']);
     expect(harness.persisted).toContainEqual({ kind: 'forget', region: 'far' });
@@ -253,10 +253,10 @@ describe('the admin command to remove', () => {
 
   it('forgets a region that this instance has evicted at once: it has no lease', () => {
     const harness = CoreHarness.calm();
-    harness.order(putOutFar);
+    harness.command(putOutFar);
     harness.run(100, others);
     expect(harness.statusOf('far').state).toBe('out');
-    harness.order({ kind: 'remove', region: 'far' });
+    harness.command({ kind: 'remove', region: 'far' });
     expect(harness.last.persist).toContainEqual({ kind: 'forget', region: 'far' });
   });
 
@@ -266,8 +266,8 @@ describe('the admin command to remove', () => {
     harness.run(2 * limits.leaseRenewMs);
     const until = harness.now + harness.statusOf('near').leaseMs;
     expect(until).toBeGreaterThan(harness.now + 1_000);
-    harness.order({ kind: 'believe', region: 'far' });
-    harness.order({ kind: 'remove', region: 'near' });
+    harness.command({ kind: 'believe', region: 'far' });
+    harness.command({ kind: 'remove', region: 'near' });
     harness.run(until - harness.now - 20, ['far']);
     expect(harness.statusOf('far').state).not.toBe('voter');
     harness.run(40, ['far']);
@@ -278,8 +278,8 @@ describe('the admin command to remove', () => {
     const before = CoreHarness.calm({ regions: ['near', 'far'] });
     before.requestLease('near');
     before.run(2 * limits.leaseRenewMs);
-    before.order({ kind: 'believe', region: 'far' });
-    before.order({ kind: 'remove', region: 'near' });
+    before.command({ kind: 'believe', region: 'far' });
+    before.command({ kind: 'remove', region: 'near' });
     const harness = before.restarted({ regions: ['far'] });
     harness.tick();
     const since = harness.now;
@@ -289,12 +289,12 @@ describe('the admin command to remove', () => {
 
   it('and then to add has no effect on a probe that hangs, which keeps its connection until it ends', () => {
     const harness = CoreHarness.calm();
-    harness.order(putOutFar);
+    harness.command(putOutFar);
     harness.run(100, others);
     while (harness.flightsTo('far').length === 0) harness.run(10, others);
     const hanging = harness.flight('far');
-    harness.order({ kind: 'remove', region: 'far' });
-    harness.order({ kind: 'add', region: 'far' });
+    harness.command({ kind: 'remove', region: 'far' });
+    harness.command({ kind: 'add', region: 'far' });
     harness.run(100, others, [hanging]);
     harness.execute(hanging);
     expect(harness.last.ended).toBeNull();
@@ -306,11 +306,11 @@ describe('the admin command to remove', () => {
   it('stays within the connections while a round to a removed region has not ended', () => {
     const harness = CoreHarness.begun({ connections: 3 });
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
-    harness.order(putOutFar);
+    harness.command(putOutFar);
     harness.run(100, others);
     while (harness.flightsTo('far').length === 0) harness.run(10, others);
     const hanging = harness.flight('far');
-    harness.order({ kind: 'remove', region: 'far' });
+    harness.command({ kind: 'remove', region: 'far' });
     for (let number = 0; number < 6; number += 1) harness.arrive(frameOf([`k${number}`], lasting));
     expect(harness.flights.length).toBeLessThanOrEqual(3);
     harness.silence(hanging);
@@ -319,7 +319,7 @@ describe('the admin command to remove', () => {
 
   it('is refused for the last voter', () => {
     const harness = CoreHarness.calm({ regions: ['only'] });
-    expect(harness.order({ kind: 'remove', region: 'only' }).kind).toBe('refused');
+    expect(harness.command({ kind: 'remove', region: 'only' }).kind).toBe('refused');
   });
 
   it('ignores later answers of the region to rounds that were on their way', () => {
@@ -327,7 +327,7 @@ describe('the admin command to remove', () => {
     const ticket = harness.arrive(frameOf(['a'], lasting));
     const late = harness.flight('far');
     harness.advance(1);
-    harness.order({ kind: 'remove', region: 'far' });
+    harness.command({ kind: 'remove', region: 'far' });
     harness.run(50, others, [late]);
     harness.execute(late);
     harness.run(50, others);
@@ -340,25 +340,27 @@ describe('the admin command to repair', () => {
 
   it('is refused if the source does not vote, or is to leave itself', () => {
     const harness = CoreHarness.calm();
-    harness.order(putOutFar);
+    harness.command(putOutFar);
     const order = {
       kind: 'repair',
       source: 'far',
       keys: [{ key: 'a', regions: ['near'] }],
     } as const;
-    expect(harness.order(order).kind).toBe('refused');
+    expect(harness.command(order).kind).toBe('refused');
     harness.run(100);
-    expect(harness.order(order).kind).toBe('refused');
+    expect(harness.command(order).kind).toBe('refused');
   });
 
   it('is refused if a region would be repaired from itself', () => {
-    expect(CoreHarness.calm().order({ kind: 'repair', source: 'far', keys }).kind).toBe('refused');
+    expect(CoreHarness.calm().command({ kind: 'repair', source: 'far', keys }).kind).toBe(
+      'refused',
+    );
   });
 
   it('copies these keys to the regions named with them, one region after the other', () => {
     const harness = CoreHarness.calm();
     const both = [{ key: 'a', regions: ['far', 'middle'] }];
-    expect(harness.order({ kind: 'repair', source: 'near', keys: both }).kind).toBe('taken');
+    expect(harness.command({ kind: 'repair', source: 'near', keys: both }).kind).toBe('taken');
     harness.run(2 * limits.copyPauseMs);
     expect(harness.core.status().regions.map(({ state }) => state)).toEqual([
       'voter',
@@ -377,15 +379,15 @@ describe('the admin command to settle', () => {
   it('aborts a transaction that is undecided, and its write is retried', () => {
     const harness = CoreHarness.calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
-    expect(harness.order({ kind: 'settle', transaction: [3, 1] }).kind).toBe('taken');
-    expect(harness.ask([[3, 1]])).toEqual([{ kind: 'aborted', transaction: [3, 1] }]);
+    expect(harness.command({ kind: 'settle', transaction: [3, 1] }).kind).toBe('taken');
+    expect(harness.resolve([[3, 1]])).toEqual([{ kind: 'aborted', transaction: [3, 1] }]);
     harness.settle();
     expect(harness.record(ticket)).toMatchObject({ transaction: '0.3.2', attempts: 2 });
   });
 
   it('asks every voter for its older locks if nothing is undecided, and settles them', () => {
     const harness = CoreHarness.calm({ regions: ['only'] });
-    harness.order({ kind: 'settle', transaction: [2, 7] });
+    harness.command({ kind: 'settle', transaction: [2, 7] });
     expect(harness.flight('only').round.askOlder).toBe(true);
     harness.execute(harness.flight('only'), { older: [{ transaction: [2, 7], keys: ['a'] }] });
     expect(harness.deciding('only')).toEqual([

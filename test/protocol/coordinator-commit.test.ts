@@ -88,11 +88,13 @@ describe('a transaction that a reader asks about', () => {
   const committed = { transaction: [2, 8], keys: ['a', 'b'] } as const;
 
   it('is aborted if an earlier instance left no record of it', () => {
-    expect(CoreHarness.begun().ask([[2, 7]])).toEqual([{ kind: 'aborted', transaction: [2, 7] }]);
+    expect(CoreHarness.begun().resolve([[2, 7]])).toEqual([
+      { kind: 'aborted', transaction: [2, 7] },
+    ]);
   });
 
   it('is committed, with its keys, if an earlier instance recorded it', () => {
-    const resolutions = CoreHarness.begun().ask([[2, 7], committed.transaction], [committed]);
+    const resolutions = CoreHarness.begun().resolve([[2, 7], committed.transaction], [committed]);
     expect(resolutions).toEqual([
       { kind: 'aborted', transaction: [2, 7] },
       { kind: 'committed', ...committed },
@@ -102,13 +104,13 @@ describe('a transaction that a reader asks about', () => {
   it('is pending until it is decided, and aborted afterwards if it failed', () => {
     const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a'], { notAfter: start + 100 }));
-    expect(harness.ask([[3, 1]])).toEqual([{ kind: 'pending', transaction: [3, 1] }]);
+    expect(harness.resolve([[3, 1]])).toEqual([{ kind: 'pending', transaction: [3, 1] }]);
     harness.advance(100);
-    expect(harness.ask([[3, 1]])).toEqual([{ kind: 'aborted', transaction: [3, 1] }]);
+    expect(harness.resolve([[3, 1]])).toEqual([{ kind: 'aborted', transaction: [3, 1] }]);
   });
 
   it('is forgotten at and below the horizon of the kept records, and aborted above it', () => {
-    const resolutions = CoreHarness.begun().ask(
+    const resolutions = CoreHarness.begun().resolve(
       [
         [2, 5],
         [2, 6],
@@ -121,7 +123,7 @@ describe('a transaction that a reader asks about', () => {
   });
 
   it('is committed below the horizon too, if its record is still kept', () => {
-    const resolutions = CoreHarness.begun().ask([committed.transaction], [committed], [2, 9]);
+    const resolutions = CoreHarness.begun().resolve([committed.transaction], [committed], [2, 9]);
     expect(resolutions).toEqual([{ kind: 'committed', ...committed }]);
   });
 });
@@ -130,7 +132,7 @@ describe('a transaction that a reader asks about', () => {
 describe('the proof of ownership', () => {
   it('goes with the answer to a reader, in the same step', () => {
     const harness = CoreHarness.begun();
-    harness.ask([[2, 7]]);
+    harness.resolve([[2, 7]]);
     expect(harness.last.persist).toEqual([{ kind: 'prove' }]);
   });
 
@@ -151,7 +153,7 @@ describe('the proof of ownership', () => {
 
   it('ends the instance if a reader names a later incarnation', () => {
     const harness = CoreHarness.begun();
-    expect(harness.ask([[4, 1]])).toBeNull();
+    expect(harness.resolve([[4, 1]])).toBeNull();
     expect(harness.last.ended).toContain('4.1');
     expect(harness.last.sends).toEqual([]);
   });
@@ -169,7 +171,7 @@ describe('the proof of ownership', () => {
 
   it('keeps an instance that has ended from taking a further step', () => {
     const harness = CoreHarness.begun();
-    harness.ask([[4, 1]]);
+    harness.resolve([[4, 1]]);
     expect(() => harness.tick()).toThrow('an instance that has ended takes no events');
   });
 });

@@ -258,8 +258,8 @@ describe('a region that receives a copy', () => {
     const harness = begun();
     harness.execute(stepOf(harness, 'read'));
     const late = stepOf(harness, 'write');
-    harness.order({ kind: 'put-out', region: 'far', reason: 'for repairs' });
-    harness.order({ kind: 'return', region: 'far', whole: false, force: false });
+    harness.command({ kind: 'put-out', region: 'far', reason: 'for repairs' });
+    harness.command({ kind: 'return', region: 'far', whole: false, force: false });
     const steps = () => harness.flights.filter(({ round }) => round.copy?.kind === 'write');
     while (steps().length < 2) {
       for (const send of harness.flights) if (!steps().includes(send)) harness.execute(send);

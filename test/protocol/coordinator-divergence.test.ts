@@ -78,7 +78,7 @@ describe('a divergence with a majority', () => {
       const votes = [yes([''], send.region === 'far' ? '[0,2]' : '[0,1]')];
       harness.execute(send, { votes });
     }
-    expect(harness.ask([[3, 2]])).toEqual([{ kind: 'aborted', transaction: [3, 2] }]);
+    expect(harness.resolve([[3, 2]])).toEqual([{ kind: 'aborted', transaction: [3, 2] }]);
     for (const send of later) harness.execute(send);
     expect(harness.answerTo(other)).toBeUndefined();
     harness.run(limits.probeBackoffMaxMs, ['near', 'middle']);
@@ -148,7 +148,7 @@ describe('a divergence without a majority', () => {
 
   it('ends when an operator names a source: the others leave, get the key, and vote again', () => {
     const { harness } = torn();
-    expect(harness.order(repair).kind).toBe('taken');
+    expect(harness.command(repair).kind).toBe('taken');
     expect(harness.last.persist).toContainEqual({ kind: 'unblock', keys: ['a'] });
     harness.run(2 * limits.copyPauseMs);
     const written = harness.rounds.flatMap(({ region, round }) =>

@@ -148,7 +148,7 @@ describe('a shard whose voters have all lost writes', () => {
 
   it('trusts the region that an operator names: it alone votes, and the other is copied from it', () => {
     const { harness } = lost();
-    expect(harness.order({ kind: 'believe', region: 'far' }).kind).toBe('taken');
+    expect(harness.command({ kind: 'believe', region: 'far' }).kind).toBe('taken');
     const [begin] = harness.sent;
     const { generation = 0, copy } = begin?.round ?? {};
     expect(copy).toMatchObject({ kind: 'begin', replaces: [7] });
@@ -169,14 +169,14 @@ describe('a shard whose voters have all lost writes', () => {
   it('gives up the writes under way on a force-recovery, since no region votes for a moment', () => {
     const harness = CoreHarness.calm({ regions: ['near', 'far'] });
     const ticket = harness.arrive(frameOf(['a'], lasting));
-    harness.order({ kind: 'believe', region: 'far' });
+    harness.command({ kind: 'believe', region: 'far' });
     const refusal = { kind: 'unavailable', code: 'too-few-voters' };
     expect(harness.answerTo(ticket)).toMatchObject(refusal);
   });
 
   it('keeps the force-recovery in its history, and notifies the subscribers', () => {
     const { harness } = lost();
-    harness.order({ kind: 'believe', region: 'far' });
+    harness.command({ kind: 'believe', region: 'far' });
     const events = harness.changes.map(({ region, event }) => `${region} ${event}`);
     expect(events).toEqual(['near leaving', 'far leaving', 'far believed', 'far copying']);
     expect(harness.tables.regions.get('near')?.membership).toMatchObject({

@@ -122,9 +122,9 @@ describe('a voter whose server is out of memory', () => {
   it('does not vote again while it is full, though it has missed nothing', () => {
     const harness = CoreHarness.calm();
     harness.arrive(frameOf(['a'], { notAfter: harness.now + timing.outAfterMs + 100 }));
-    harness.order({ kind: 'put-out', region: 'far', reason: 'for a test' });
+    harness.command({ kind: 'put-out', region: 'far', reason: 'for a test' });
     runFull(harness, 200, ['far']);
-    harness.order({ kind: 'return', region: 'far', whole: false, force: false });
+    harness.command({ kind: 'return', region: 'far', whole: false, force: false });
     runFull(harness, limits.fullCopyPauseMs / 2, ['far']);
     expect(harness.statusOf('far').state).toBe('out');
     expect(harness.changes.filter(({ event }) => event === 'copying').length).toBeLessThanOrEqual(

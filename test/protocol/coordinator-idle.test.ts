@@ -92,7 +92,7 @@ describe('an idle coordinator', () => {
 
   it('clears its idle record with a change of members', () => {
     const harness = resting();
-    harness.order({ kind: 'put-out', region: 'far', reason: 'for repairs' });
+    harness.command({ kind: 'put-out', region: 'far', reason: 'for repairs' });
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     expect(harness.statusOf('far').state).toBe('out');
     const words = harness.persisted.flatMap((write) =>
@@ -104,7 +104,7 @@ describe('an idle coordinator', () => {
   it('can evict a region after a restart before it has sent any round', () => {
     const harness = resting().restarted();
     harness.tick();
-    harness.order({ kind: 'put-out', region: 'far', reason: 'for repairs' });
+    harness.command({ kind: 'put-out', region: 'far', reason: 'for repairs' });
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs + 100);
     expect(harness.statusOf('far').state).toBe('out');
   });

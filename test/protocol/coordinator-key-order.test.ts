@@ -83,7 +83,7 @@ describe('a frame of higher priority', () => {
     const harness = CoreHarness.begun();
     const lower = harness.arrive(frameOf(['a', 'b'], { priority: 1 }));
     const higher = harness.arrive(frameOf(['b'], { priority: 2 }));
-    expect(harness.ask([[3, 1]])).toEqual([{ kind: 'aborted', transaction: [3, 1] }]);
+    expect(harness.resolve([[3, 1]])).toEqual([{ kind: 'aborted', transaction: [3, 1] }]);
     for (const region of harness.regions) {
       expect(harness.deciding(region)).toEqual([
         { transaction: [3, 1], outcome: 'abort', keys: ['a', 'b'] },

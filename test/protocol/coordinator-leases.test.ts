@@ -111,7 +111,7 @@ describe('a lease', () => {
     const harness = CoreHarness.calm();
     harness.requestLease(...harness.regions);
     harness.run(100);
-    harness.order({ kind: 'put-out', region: 'far', reason: 'for repairs' });
+    harness.command({ kind: 'put-out', region: 'far', reason: 'for repairs' });
     harness.arrive(frameOf(['a'], lasting));
     for (const send of harness.flightsTo('middle')) harness.silence(send);
     const before = harness.rounds.length;
@@ -133,10 +133,10 @@ describe('a lease', () => {
     const harness = CoreHarness.calm();
     harness.requestLease('far');
     harness.run(100);
-    harness.order({ kind: 'put-out', region: 'far', reason: 'for repairs' });
+    harness.command({ kind: 'put-out', region: 'far', reason: 'for repairs' });
     harness.run(leaseMs);
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', leaseMs: 0 });
-    harness.order({ kind: 'return', region: 'far', whole: false, force: false });
+    harness.command({ kind: 'return', region: 'far', whole: false, force: false });
     harness.requestLease('far');
     const before = harness.rounds.length;
     harness.run(limits.copyPauseMs);

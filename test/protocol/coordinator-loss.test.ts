@@ -66,7 +66,7 @@ describe('a region that has lost writes', () => {
           membership: { state: 'voter', since: 0, leaving },
         }),
       });
-      expect(harness.ask([[3, 2]])).toEqual([{ kind: 'aborted', transaction: [3, 2] }]);
+      expect(harness.resolve([[3, 2]])).toEqual([{ kind: 'aborted', transaction: [3, 2] }]);
       expect(harness.core.status()).toMatchObject({ undecided: 0, queued: 1 });
       expect(harness.answerTo(ticket)).toBeUndefined();
     },

@@ -233,7 +233,7 @@ describe('a shard with too few voters', () => {
   it('still counts the vote of a voter that fails', () => {
     const harness = CoreHarness.begun({ minVoters: 3 });
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
-    harness.order({ kind: 'put-out', region: 'far', reason: 'for repairs' });
+    harness.command({ kind: 'put-out', region: 'far', reason: 'for repairs' });
     harness.run(100, others);
     expect(harness.statusOf('far').state).toBe('out');
   });

@@ -47,14 +47,14 @@ describe('a change of members that meets another one, a crash, or work under way
     harness.run(0);
     harness.arrive(frameOf(['a'], lasting));
     harness.end(harness.flight('far'), { kind: 'refused', refusal: { kind: 'lost' } });
-    expect(harness.order({ kind: 'remove', region: 'far' }).kind).toBe('taken');
+    expect(harness.command({ kind: 'remove', region: 'far' }).kind).toBe('taken');
     harness.run(20_000);
     expect(harness.core.status().regions.map(({ region }) => region)).toEqual(others);
   });
   it('keeps a voter evicted by an operator out, even if it needs a repair or has lost writes', () => {
     const harness = CoreHarness.calm();
-    harness.order({ kind: 'repair', source: 'near', keys: [{ key: 'a', regions: ['far'] }] });
-    expect(harness.order({ kind: 'put-out', region: 'far', reason: 'x' }).kind).toBe('taken');
+    harness.command({ kind: 'repair', source: 'near', keys: [{ key: 'a', regions: ['far'] }] });
+    expect(harness.command({ kind: 'put-out', region: 'far', reason: 'x' }).kind).toBe('taken');
     harness.run(20_000);
     expect(harness.statusOf('far').state).toBe('out');
   });
@@ -63,7 +63,7 @@ describe('a change of members that meets another one, a crash, or work under way
     harness.requestLease(...harness.regions);
     harness.run(0);
     expect(harness.statusOf('far').leaseMs).toBe(limits.leaseTtlMs + limits.leaseDriftMs);
-    harness.order({ kind: 'believe', region: 'near' });
+    harness.command({ kind: 'believe', region: 'near' });
     const ticket = harness.arrive(frameOf(['a'], lasting));
     const again = () => harness.arrive(frameOf(['a'], lasting));
     harness.run(500, ['near']);
@@ -86,7 +86,7 @@ describe('a change of members that meets another one, a crash, or work under way
     harness.arrive(frameOf(['a'], lasting));
     diverge();
     expect(harness.core.status().blockedKeys).toBe(1);
-    harness.order({ kind: 'repair', source: 'near', keys: [{ key: 'a', regions: ['far'] }] });
+    harness.command({ kind: 'repair', source: 'near', keys: [{ key: 'a', regions: ['far'] }] });
     harness.arrive(frameOf(['a'], lasting));
     diverge();
     harness.run(20_000);
@@ -106,7 +106,7 @@ describe('a change of members that meets another one, a crash, or work under way
   });
   it('remembers a force-recovered region after a crash', () => {
     const harness = CoreHarness.calm();
-    harness.order({ kind: 'believe', region: 'near' });
+    harness.command({ kind: 'believe', region: 'near' });
     const again = harness.restarted();
     again.tick();
     again.run(30_000);
@@ -151,7 +151,7 @@ describe('a change of members that meets another one, a crash, or work under way
   it('ends a copy if its region is removed', () => {
     const harness = without([['m', 9]]);
     harness.execute(harness.flight('far'));
-    harness.order({ kind: 'remove', region: 'far' });
+    harness.command({ kind: 'remove', region: 'far' });
     harness.run(5_000);
     expect(harness.core.status().held).toBe(false);
     expect(harness.core.status().regions.map(({ region }) => region)).toEqual(others);

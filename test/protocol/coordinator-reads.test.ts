@@ -30,7 +30,7 @@ function spread(): CoreHarness {
 
 /** The only snapshot on its way. */
 function only(harness: CoreHarness): SentSnapshot {
-  const [lookup, ...more] = harness.lookups;
+  const [lookup, ...more] = harness.snapshots;
   if (lookup === undefined || more.length > 0) throw new Error('one snapshot is on its way');
   return lookup;
 }
@@ -67,12 +67,12 @@ describe('a read through the coordinator', () => {
   it('goes to another region for a while after one has let a read wait', () => {
     const harness = spread();
     harness.read();
-    harness.look(only(harness), silent);
-    harness.look(only(harness), readOf());
+    harness.endSnapshot(only(harness), silent);
+    harness.endSnapshot(only(harness), readOf());
     harness.advance(limits.silentRegionAvoidedMs - 1);
     harness.read();
     expect(only(harness).region).toBe('middle');
-    harness.look(only(harness), readOf());
+    harness.endSnapshot(only(harness), readOf());
     harness.advance(1);
     harness.read();
     expect(only(harness).region).toBe('near');
@@ -83,7 +83,7 @@ describe('a read through the coordinator', () => {
     const ticket = harness.read();
     expect(harness.readAnswerTo(ticket)).toBeUndefined();
     expect(harness.last.persist).toEqual([]);
-    harness.look(only(harness), readOf());
+    harness.endSnapshot(only(harness), readOf());
     expect(harness.readAnswerTo(ticket)).toEqual({
       kind: 'read',
       replies: encodeReply(['1']),
@@ -96,7 +96,7 @@ describe('a read through the coordinator', () => {
     const harness = spread();
     harness.arrive(frameOf(['a'], lasting));
     const ticket = harness.read();
-    harness.look(only(harness), readOf([3, 2], [2, 9]));
+    harness.endSnapshot(only(harness), readOf([3, 2], [2, 9]));
     expect(harness.readAnswerTo(ticket)).toMatchObject({
       kind: 'read',
       replies: encodeReply(['1']),
@@ -107,30 +107,30 @@ describe('a read through the coordinator', () => {
     const harness = spread();
     const ticket = harness.read();
     const recorded = [{ transaction: [3, 7] as const, keys: ['a', 'b'] }];
-    harness.look(only(harness), readOf([3, 7], [2, 9]), recorded);
+    harness.endSnapshot(only(harness), readOf([3, 7], [2, 9]), recorded);
     expect(harness.readAnswerTo(ticket)).toBeUndefined();
     expect(only(harness).request.settle).toEqual([
       { transaction: [3, 7], outcome: 'commit', keys: ['a', 'b'] },
     ]);
-    harness.look(only(harness), readOf());
+    harness.endSnapshot(only(harness), readOf());
     expect(harness.readAnswerTo(ticket)).toMatchObject({ kind: 'read' });
   });
 
   it('goes to the next voter if one does not answer, or has no state to read', () => {
     const harness = spread();
     const ticket = harness.read();
-    harness.look(only(harness), silent);
+    harness.endSnapshot(only(harness), silent);
     expect(only(harness).region).toBe('middle');
-    harness.look(only(harness), { kind: 'refused', refusal: { kind: 'lost' } });
+    harness.endSnapshot(only(harness), { kind: 'refused', refusal: { kind: 'lost' } });
     expect(only(harness).region).toBe('far');
-    harness.look(only(harness), readOf());
+    harness.endSnapshot(only(harness), readOf());
     expect(harness.readAnswerTo(ticket)).toMatchObject({ kind: 'read', region: 'far' });
   });
 
   it('leaves a voter that has a lock of a forgotten transaction for the next one', () => {
     const harness = spread();
     const ticket = harness.read();
-    harness.look(only(harness), readOf([2, 9]), [], [2, 9]);
+    harness.endSnapshot(only(harness), readOf([2, 9]), [], [2, 9]);
     expect(only(harness).region).toBe('middle');
     expect(harness.readAnswerTo(ticket)).toBeUndefined();
   });
@@ -145,13 +145,13 @@ describe('a read through the coordinator', () => {
     for (const region of regions) {
       expect(harness.readAnswerTo(ticket)).toBeUndefined();
       expect(only(harness).region).toBe(region);
-      harness.look(only(harness), {
+      harness.endSnapshot(only(harness), {
         kind: 'silent',
         reason: 'no answer in time',
         isUnanswered: true,
       });
     }
-    expect(harness.lookups).toEqual([]);
+    expect(harness.snapshots).toEqual([]);
     const faults = regions.map((region) => ({ region, reason: 'no answer in time' }));
     expect(harness.readAnswerTo(ticket)).toEqual({
       kind: 'unavailable',
@@ -159,14 +159,14 @@ describe('a read through the coordinator', () => {
       isUnanswered: true,
     });
     harness.advance(limits.timeoutMsDefault);
-    expect(harness.lookups).toEqual([]);
+    expect(harness.snapshots).toEqual([]);
   });
 
   it('of a script continues if a region has refused the script, and so has not run it', () => {
     const harness = spread();
     const ticket = harness.read({ commands: [command(['EVAL_RO', 'sha', 'return 1', '0'])] });
-    harness.look(only(harness), silent);
-    harness.look(only(harness), readOf());
+    harness.endSnapshot(only(harness), silent);
+    harness.endSnapshot(only(harness), readOf());
     expect(harness.readAnswerTo(ticket)).toMatchObject({ kind: 'read', region: 'middle' });
   });
 
@@ -174,7 +174,7 @@ describe('a read through the coordinator', () => {
     const harness = spread();
     const ticket = harness.read();
     for (let look = 0; look < 3 * limits.readFailuresPerRegion; look++) {
-      harness.look(only(harness), silent);
+      harness.endSnapshot(only(harness), silent);
     }
     const reason = 'connection refused';
     expect(harness.readAnswerTo(ticket)).toEqual({
@@ -211,10 +211,10 @@ describe('a read through the coordinator', () => {
     const harness = spread();
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     const ticket = harness.read({ region: 'far' });
-    harness.order({ kind: 'put-out', region: 'far', reason: 'for repairs' });
+    harness.command({ kind: 'put-out', region: 'far', reason: 'for repairs' });
     harness.run(20);
     expect(harness.statusOf('far').state).toBe('out');
-    harness.look(only(harness), readOf());
+    harness.endSnapshot(only(harness), readOf());
     expect(harness.readAnswerTo(ticket)).toMatchObject({ kind: 'unavailable' });
   });
 
@@ -224,10 +224,10 @@ describe('a read through the coordinator', () => {
     const ticket = harness.read();
     const look = only(harness);
     expect(look.region).toBe('near');
-    harness.order({ kind: 'repair', source: 'far', keys: [{ key: 'a', regions: ['near'] }] });
+    harness.command({ kind: 'repair', source: 'far', keys: [{ key: 'a', regions: ['near'] }] });
     harness.run(limits.copyPauseMs);
     expect(harness.changes.map(({ event }) => event)).toContain('returned');
-    harness.look(look, readOf());
+    harness.endSnapshot(look, readOf());
     expect(harness.readAnswerTo(ticket)).toBeUndefined();
     expect(only(harness).region).not.toBe('near');
   });
@@ -237,10 +237,10 @@ describe('the number of reads through the coordinator', () => {
   it('that are on their way is bounded; the others follow as these end', () => {
     const harness = spread();
     const tickets = Array.from({ length: limits.readsInFlight + 1 }, () => harness.read());
-    expect(harness.lookups).toHaveLength(limits.readsInFlight);
-    for (const look of harness.lookups) harness.look(look, readOf());
-    expect(harness.lookups).toHaveLength(1);
-    for (const look of harness.lookups) harness.look(look, readOf());
+    expect(harness.snapshots).toHaveLength(limits.readsInFlight);
+    for (const look of harness.snapshots) harness.endSnapshot(look, readOf());
+    expect(harness.snapshots).toHaveLength(1);
+    for (const look of harness.snapshots) harness.endSnapshot(look, readOf());
     for (const ticket of tickets) expect(harness.readAnswerTo(ticket)?.kind).toBe('read');
   });
 
@@ -267,9 +267,9 @@ describe('the number of reads through the coordinator', () => {
     const ticket = harness.read({ keys: ['a', 'b'] });
     for (let look = 1; look <= limits.readAttempts; look++) {
       const recorded = [{ transaction: [2, look] as const, keys: ['a'] }];
-      harness.look(only(harness), readOf([2, look]), recorded);
+      harness.endSnapshot(only(harness), readOf([2, look]), recorded);
     }
-    expect(harness.lookups).toEqual([]);
+    expect(harness.snapshots).toEqual([]);
     // The regions are healthy: writes delay the read, and the client's answer says so.
     const contendedIn = expect.any(String);
     expect(harness.readAnswerTo(ticket)).toEqual({ kind: 'unavailable', faults: [], contendedIn });
@@ -279,9 +279,9 @@ describe('the number of reads through the coordinator', () => {
     const harness = spread();
     const ticket = harness.read();
     const recorded = (sequence: number) => [{ transaction: [2, sequence] as const, keys: ['a'] }];
-    harness.look(only(harness), readOf([2, 1]), recorded(1));
+    harness.endSnapshot(only(harness), readOf([2, 1]), recorded(1));
     expect(harness.readAnswerTo(ticket)).toBeUndefined();
-    harness.look(only(harness), readOf([2, 2]), recorded(2));
+    harness.endSnapshot(only(harness), readOf([2, 2]), recorded(2));
     expect(harness.readAnswerTo(ticket)).toMatchObject({ kind: 'read' });
   });
 
@@ -289,13 +289,13 @@ describe('the number of reads through the coordinator', () => {
     const harness = spread();
     const ticket = harness.read();
     const recorded = (sequence: number) => [{ transaction: [2, sequence] as const, keys: ['a'] }];
-    harness.look(only(harness), readOf([2, 1]), recorded(1));
-    harness.look(only(harness), readOf([2, 1]), recorded(1));
+    harness.endSnapshot(only(harness), readOf([2, 1]), recorded(1));
+    harness.endSnapshot(only(harness), readOf([2, 1]), recorded(1));
     expect(harness.readAnswerTo(ticket)).toBeUndefined();
-    harness.look(only(harness), { kind: 'silent', reason: 'cut' }, []);
-    harness.look(only(harness), readOf([2, 2]), recorded(2));
+    harness.endSnapshot(only(harness), { kind: 'silent', reason: 'cut' }, []);
+    harness.endSnapshot(only(harness), readOf([2, 2]), recorded(2));
     expect(harness.readAnswerTo(ticket)).toBeUndefined();
-    harness.look(only(harness), readOf([2, 3]), recorded(3));
+    harness.endSnapshot(only(harness), readOf([2, 3]), recorded(3));
     expect(harness.readAnswerTo(ticket)).toMatchObject({ kind: 'read' });
   });
 
@@ -305,7 +305,7 @@ describe('the number of reads through the coordinator', () => {
     harness.read();
     harness.arrive(frameOf(['a'], lasting));
     expect(harness.flights).toHaveLength(1);
-    for (const look of harness.lookups) harness.look(look, readOf());
+    for (const look of harness.snapshots) harness.endSnapshot(look, readOf());
     expect(harness.flights).toHaveLength(3);
   });
 
@@ -313,7 +313,7 @@ describe('the number of reads through the coordinator', () => {
     const harness = spread();
     harness.read();
     expect(harness.core.busy).toBe(true);
-    harness.look(only(harness), readOf());
+    harness.endSnapshot(only(harness), readOf());
     expect(harness.core.busy).toBe(false);
   });
 });

@@ -37,7 +37,7 @@ describe('a vote', () => {
     const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a'], { notAfter: harness.now + 1 }));
     harness.execute(harness.flight('middle'), { votes: [vote] });
-    expect(harness.ask([[3, 1]])).toEqual([{ kind: 'aborted', transaction: [3, 1] }]);
+    expect(harness.resolve([[3, 1]])).toEqual([{ kind: 'aborted', transaction: [3, 1] }]);
     harness.advance(1);
     expect(harness.answerTo(ticket)).toMatchObject({
       kind: 'unavailable',
@@ -50,7 +50,7 @@ describe('a vote', () => {
     const ticket = harness.arrive(frameOf(['a']));
     harness.executeAll(['near', 'far']);
     harness.execute(harness.flight('middle'), { votes: [{ kind: 'duplicate' }] });
-    expect(harness.ask([[3, 1]])).toEqual([{ kind: 'aborted', transaction: [3, 1] }]);
+    expect(harness.resolve([[3, 1]])).toEqual([{ kind: 'aborted', transaction: [3, 1] }]);
     harness.settle();
     expect(harness.record(ticket)).toMatchObject({ transaction: '0.3.2', attempts: 2 });
   });

@@ -4,15 +4,15 @@ import { RegionLink } from '../../shared/protocol/regions/region-link.ts';
 import { copyReplyTo } from './replies.ts';
 import { outOf, voterOf } from './stored.ts';
 
-/** When the copy of a bench begins, ms. */
+/** When the copy of a harness begins, ms. */
 export const startedAt = 50_000;
 
 /** A copy between two links, whose steps are answered as the test says. */
-export class Bench {
+export class CopyHarness {
   readonly target = new RegionLink(outOf('far'), Number.NEGATIVE_INFINITY, 0);
   readonly source = new RegionLink(voterOf('near'), Number.NEGATIVE_INFINITY, 0);
   readonly copy: Copy;
-  /** The sequence given out last. */
+  /** The last assigned sequence. */
   sequence = 10;
 
   constructor(whole: boolean, missed: Readonly<Record<string, number>> = {}) {
@@ -21,25 +21,25 @@ export class Bench {
     this.copy.readFrom(this.source);
   }
 
-  /** One that has begun at its target. */
-  static begun(whole: boolean, missed: Readonly<Record<string, number>> = {}): Bench {
-    const bench = new Bench(whole, missed);
-    bench.answer(bench.atTarget());
-    return bench;
+  /** A copy that has begun at its target. */
+  static begun(whole: boolean, missed: Readonly<Record<string, number>> = {}): CopyHarness {
+    const harness = new CopyHarness(whole, missed);
+    harness.answer(harness.atTarget());
+    return harness;
   }
 
   /** A copy of everything that has begun at its target and has nothing to remove. */
-  static listed(missed: Readonly<Record<string, number>> = {}): Bench {
-    const bench = Bench.begun(true, missed);
-    bench.answer(bench.atTarget());
-    return bench;
+  static listed(missed: Readonly<Record<string, number>> = {}): CopyHarness {
+    const harness = CopyHarness.begun(true, missed);
+    harness.answer(harness.atTarget());
+    return harness;
   }
 
-  /** One in the write pause for its last keys, which have been missed. */
-  static paused(missed: Readonly<Record<string, number>>): Bench {
-    const bench = Bench.begun(false, missed);
-    bench.copy.phase = 'hold';
-    return bench;
+  /** A copy in the write pause for its last missed keys. */
+  static paused(missed: Readonly<Record<string, number>>): CopyHarness {
+    const harness = CopyHarness.begun(false, missed);
+    harness.copy.phase = 'hold';
+    return harness;
   }
 
   /** The next step at the target; it throws if there is none. */
@@ -88,5 +88,5 @@ export class Bench {
   }
 }
 
-/** A key that a source is asked for. */
+/** A key in a request to a source. */
 export const key = (name: string, from = '') => ({ key: name, from });

@@ -103,7 +103,7 @@ export class CoreHarness {
   readonly holds = new Map<RegionId, number>();
   readonly #generation: number;
   readonly #flights = new Map<number, SentRound>();
-  readonly #lookups = new Map<number, SentSnapshot>();
+  readonly #snapshots = new Map<number, SentSnapshot>();
   readonly #answers = new Map<Ticket, CoordinatorReply>();
   readonly #replies = new Replies();
   #tickets = 0;
@@ -188,8 +188,8 @@ export class CoreHarness {
   }
 
   /** The snapshots on their way, oldest first. */
-  get lookups(): readonly SentSnapshot[] {
-    return [...this.#lookups.values()];
+  get snapshots(): readonly SentSnapshot[] {
+    return [...this.#snapshots.values()];
   }
 
   /** The rounds that left with the last step. */
@@ -234,7 +234,7 @@ export class CoreHarness {
     return status;
   }
 
-  /** A caller brings a frame; its ticket comes back. */
+  /** A caller brings a frame; returns its ticket. */
   arrive(
     frame: WriteFrame,
     how: {
@@ -261,7 +261,7 @@ export class CoreHarness {
     return this.#tickets;
   }
 
-  /** A caller brings frames that go together; their tickets come back. */
+  /** A caller brings frames that go together; returns their tickets. */
   arriveTogether(frames: readonly WriteFrame[]): readonly Ticket[] {
     const arrivals = frames.map((frame, index) => {
       return {
@@ -280,7 +280,7 @@ export class CoreHarness {
   }
 
   /** A reader asks for outcomes; returns the answer. */
-  ask(
+  resolve(
     transactions: readonly TransactionOrder[],
     recorded: readonly StoredDecision[] = [],
     horizon: TransactionOrder = [0, 0],
@@ -297,7 +297,7 @@ export class CoreHarness {
     return reply?.kind === 'resolutions' ? reply.resolutions : null;
   }
 
-  /** A client reads through the coordinator; its ticket comes back. */
+  /** A client reads through the coordinator; returns its ticket. */
   read(given: Partial<ReadRequest> = {}): Ticket {
     this.#tickets += 1;
     const request = { keys: ['a'], commands: [], region: null, ...given };
@@ -305,14 +305,14 @@ export class CoreHarness {
     return this.#tickets;
   }
 
-  /** Strong reads come to `regions`. */
+  /** Clients want to read strongly in `regions`. */
   requestLease(...regions: readonly RegionId[]): void {
     const wishes = regions.map((region) => ({ region, forMs: limits.leaseReadersMinMs }));
     this.step({ kind: 'lease-requested', wishes });
   }
 
   /** An operator sends an admin command; returns the answer. */
-  order(command: AdminCommand): AdminCommandAnswer {
+  command(command: AdminCommand): AdminCommandAnswer {
     this.#tickets += 1;
     this.step({ kind: 'admin-command', ticket: this.#tickets, command });
     const reply = this.#answers.get(this.#tickets);
@@ -349,7 +349,7 @@ export class CoreHarness {
     recorded: readonly TransactionOrder[] = [],
   ): void {
     if (send.round.epoch === 0) {
-      this.count(send);
+      this.reportKeys(send);
       return;
     }
     this.end(
@@ -360,7 +360,7 @@ export class CoreHarness {
   }
 
   /** A region without the shard's state refuses a round, and reports its number of keys. */
-  count(send: SentRound, keys = this.holds.get(send.region) ?? 0, has = 0): void {
+  reportKeys(send: SentRound, keys = this.holds.get(send.region) ?? 0, has = 0): void {
     this.end(send, { kind: 'refused', refusal: { kind: 'generation', has, keys } });
   }
 
@@ -389,17 +389,17 @@ export class CoreHarness {
   }
 
   /** A snapshot ends as `result` says. */
-  look(
+  endSnapshot(
     { region, number }: SentSnapshot,
     result: SnapshotResult,
     recorded: readonly StoredDecision[] = [],
     horizon: TransactionOrder = [0, 0],
   ): void {
-    this.#lookups.delete(number);
+    this.#snapshots.delete(number);
     this.step({ kind: 'snapshot-completed', region, number, result, recorded, horizon });
   }
 
-  /** Executes every round on its way to `regions`, those that this brings about not. */
+  /** Executes every round on its way to `regions`, but not those that follow from it. */
   executeAll(regions: readonly RegionId[] = this.regions): void {
     for (const send of this.flights) if (regions.includes(send.region)) this.execute(send);
   }
@@ -460,13 +460,13 @@ export class CoreHarness {
     this.tables.apply(ready.persist);
     for (const send of ready.sends) {
       if (send.kind === 'round') this.#flights.set(send.number, send);
-      else this.#lookups.set(send.number, send);
+      else this.#snapshots.set(send.number, send);
     }
     for (const reply of ready.replies) {
       if (this.#answers.has(reply.ticket)) throw new Error(`${reply.ticket} is answered twice`);
       this.#answers.set(reply.ticket, reply);
     }
-    const waiting = this.#flights.size + this.#lookups.size;
+    const waiting = this.#flights.size + this.#snapshots.size;
     if (waiting > this.#connections) throw new Error('more rounds than connections');
   }
 

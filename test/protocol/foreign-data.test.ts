@@ -32,13 +32,13 @@ function begunCopies(harness: CoreHarness): number {
 describe('a region that holds the state of another Lockstep', () => {
   it('is not replaced by force alone, but only once the number of its keys is sent back', () => {
     const harness = probed();
-    harness.count(harness.flight('far'), 40, 12);
+    harness.reportKeys(harness.flight('far'), 40, 12);
     const forced = { ...returnFar, force: true };
     const refusals = [
-      harness.order(returnFar),
-      harness.order({ ...returnFar, replace: 40 }),
-      harness.order(forced),
-      harness.order({ ...forced, replace: 39 }),
+      harness.command(returnFar),
+      harness.command({ ...returnFar, replace: 40 }),
+      harness.command(forced),
+      harness.command({ ...forced, replace: 39 }),
     ];
     for (const refused of refusals) {
       expect(refused).toMatchObject({
@@ -48,8 +48,8 @@ describe('a region that holds the state of another Lockstep', () => {
       });
     }
     expect(begunCopies(harness)).toBe(0);
-    expect(harness.order({ ...forced, replace: 40 }).kind).toBe('taken');
-    harness.count(nextToFar(harness), 40, 12);
+    expect(harness.command({ ...forced, replace: 40 }).kind).toBe('taken');
+    harness.reportKeys(nextToFar(harness), 40, 12);
     const { round } = harness.flight('far');
     expect(round).toMatchObject({ takes: 40, copy: { kind: 'begin', replaces: [7], agreed: 12 } });
   });
@@ -57,51 +57,51 @@ describe('a region that holds the state of another Lockstep', () => {
   it('is no longer foreign once it executes a round: a late copy has begun, and a plain command to return works', () => {
     for (const order of [returnFar, { ...returnFar, force: true }]) {
       const harness = probed();
-      harness.count(harness.flight('far'), 40, 12);
-      expect(harness.order(order)).toMatchObject({ kind: 'refused' });
+      harness.reportKeys(harness.flight('far'), 40, 12);
+      expect(harness.command(order)).toMatchObject({ kind: 'refused' });
       harness.executeAll(['far']);
       expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
-      expect(harness.order(order).kind).toBe('taken');
+      expect(harness.command(order).kind).toBe('taken');
     }
   });
 
   it('is asked again at once after a refusal, since that named the number of its last answer', () => {
     const harness = probed();
-    harness.count(harness.flight('far'), 40, 12);
+    harness.reportKeys(harness.flight('far'), 40, 12);
     expect(harness.flightsTo('far')).toEqual([]);
-    expect(harness.order(returnFar)).toMatchObject({ keys: { far: 40 } });
-    harness.count(harness.flight('far'), 41, 12);
-    expect(harness.order(returnFar)).toMatchObject({ keys: { far: 41 } });
+    expect(harness.command(returnFar)).toMatchObject({ keys: { far: 40 } });
+    harness.reportKeys(harness.flight('far'), 41, 12);
+    expect(harness.command(returnFar)).toMatchObject({ keys: { far: 41 } });
   });
 
   it('is held again if it has got more keys since, in the step that would drop them as well', () => {
     for (const isLate of [false, true]) {
       const harness = probed();
-      harness.count(harness.flight('far'), 40, 12);
-      harness.order({ ...returnFar, force: true, replace: 40 });
-      if (isLate) harness.count(nextToFar(harness), 40, 12);
-      harness.count(nextToFar(harness), 41, 12);
+      harness.reportKeys(harness.flight('far'), 40, 12);
+      harness.command({ ...returnFar, force: true, replace: 40 });
+      if (isLate) harness.reportKeys(nextToFar(harness), 40, 12);
+      harness.reportKeys(nextToFar(harness), 41, 12);
       expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
-      expect(harness.order({ ...returnFar, force: true })).toMatchObject({ keys: { far: 41 } });
+      expect(harness.command({ ...returnFar, force: true })).toMatchObject({ keys: { far: 41 } });
     }
   });
 
   it('is held again if the state has become that of a third one', () => {
     const harness = probed();
-    harness.count(harness.flight('far'), 40, 12);
-    harness.order({ ...returnFar, force: true, replace: 40 });
-    harness.count(nextToFar(harness), 3, 13);
+    harness.reportKeys(harness.flight('far'), 40, 12);
+    harness.command({ ...returnFar, force: true, replace: 40 });
+    harness.reportKeys(nextToFar(harness), 3, 13);
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
     expect(begunCopies(harness)).toBe(0);
   });
 
   it('is replaced once, by the next instance, if its coordinator dies after the number was sent back', () => {
     const before = probed();
-    before.count(before.flight('far'), 40, 12);
-    before.order({ ...returnFar, force: true, replace: 40 });
+    before.reportKeys(before.flight('far'), 40, 12);
+    before.command({ ...returnFar, force: true, replace: 40 });
     const harness = before.restarted();
     harness.tick();
-    harness.count(nextToFar(harness), 40, 12);
+    harness.reportKeys(nextToFar(harness), 40, 12);
     expect(harness.flight('far').round.copy).toMatchObject({ kind: 'begin', agreed: 12 });
     harness.run(2 * limits.outProbeBackoffMaxMs);
     expect(harness.statusOf('far').state).toBe('voter');
@@ -110,7 +110,7 @@ describe('a region that holds the state of another Lockstep', () => {
 
   it('is not forced before it has reported the number of its keys', () => {
     const harness = probed();
-    expect(harness.order({ ...returnFar, force: true, replace: 40 })).toMatchObject({
+    expect(harness.command({ ...returnFar, force: true, replace: 40 })).toMatchObject({
       kind: 'refused',
       detail: expect.stringContaining('has not reported'),
     });
@@ -118,14 +118,14 @@ describe('a region that holds the state of another Lockstep', () => {
 
   it('is added without losing its keys, regardless of the number sent with the addition', () => {
     const harness = CoreHarness.begun();
-    harness.order({ kind: 'add', region: 'new', replace: 1_000 });
+    harness.command({ kind: 'add', region: 'new', replace: 1_000 });
     const until = harness.now + limits.outProbeBackoffMaxMs;
     while (harness.flightsTo('new').length === 0 && harness.now < until)
       harness.run(10, harness.regions);
-    harness.count(harness.flight('new'), 40, 12);
+    harness.reportKeys(harness.flight('new'), 40, 12);
     expect(harness.statusOf('new')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
     const order = { kind: 'return', region: 'new', whole: true, force: true } as const;
-    expect(harness.order(order)).toMatchObject({ kind: 'refused', keys: { new: 40 } });
+    expect(harness.command(order)).toMatchObject({ kind: 'refused', keys: { new: 40 } });
   });
 });
 
@@ -135,11 +135,11 @@ describe('a region that was force-recovered and is superseded', () => {
   function rebelieved(): CoreHarness {
     const harness = CoreHarness.begun({ regions: ['near', 'far'] });
     harness.arrive(frameOf(['a'], lasting));
-    harness.count(harness.flight('far'), 30);
-    harness.order({ kind: 'believe', region: 'far' });
+    harness.reportKeys(harness.flight('far'), 30);
+    harness.command({ kind: 'believe', region: 'far' });
     expect(harness.flight('far').round.takes).toBe(Number.MAX_SAFE_INTEGER);
     harness.silence(harness.flight('far'));
-    harness.order({ kind: 'believe', region: 'near' });
+    harness.command({ kind: 'believe', region: 'near' });
     harness.run(limits.copyPauseMs, ['near']);
     return harness;
   }
@@ -149,21 +149,21 @@ describe('a region that was force-recovered and is superseded', () => {
     for (let turn = 0; turn < 4; turn += 1) {
       const send = nextToFar(harness);
       expect(send.round.takes).toBe(0);
-      harness.count(send, 30);
+      harness.reportKeys(send, 30);
       if (harness.statusOf('far').held) break;
     }
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
-    expect(harness.order(returnFar)).toMatchObject({ kind: 'refused', keys: { far: 30 } });
-    expect(harness.order({ ...returnFar, replace: 30 }).kind).toBe('taken');
+    expect(harness.command(returnFar)).toMatchObject({ kind: 'refused', keys: { far: 30 } });
+    expect(harness.command({ ...returnFar, replace: 30 }).kind).toBe('taken');
   });
 
   it('loses no key to another Lockstep whose state it held', () => {
     const harness = probed();
-    harness.count(harness.flight('far'), 40, 12);
-    harness.order({ kind: 'believe', region: 'far' });
+    harness.reportKeys(harness.flight('far'), 40, 12);
+    harness.command({ kind: 'believe', region: 'far' });
     expect(harness.flight('far').round).toMatchObject({ copy: { kind: 'begin', agreed: 12 } });
     harness.silence(harness.flight('far'));
-    harness.order({ kind: 'believe', region: 'near' });
+    harness.command({ kind: 'believe', region: 'near' });
     expect(harness.tables.regions.get('far')).toMatchObject({ takes: 0, agreed: null });
   });
 });
@@ -172,7 +172,7 @@ describe('a region that was force-recovered and is superseded', () => {
 describe('a region that is force-recovered and does not vote yet', () => {
   function believed(): CoreHarness {
     const harness = CoreHarness.begun({ regions: ['near', 'far'] });
-    harness.order({ kind: 'believe', region: 'far' });
+    harness.command({ kind: 'believe', region: 'far' });
     return harness;
   }
 
@@ -184,11 +184,11 @@ describe('a region that is force-recovered and does not vote yet', () => {
     (order) => {
       const harness = believed();
       expect(harness.statusOf('far').state).toBe('copying');
-      expect(harness.order(order).kind).toBe('refused');
+      expect(harness.command(order).kind).toBe('refused');
       harness.run(limits.leaseTtlMs + limits.leaseDriftMs + limits.copyPauseMs, ['far']);
       expect(harness.statusOf('far').state).toBe('voter');
-      expect(harness.order({ kind: 'remove', region: 'near' }).kind).toBe('taken');
-      expect(harness.order(order).kind).toBe('refused');
+      expect(harness.command({ kind: 'remove', region: 'near' }).kind).toBe('taken');
+      expect(harness.command(order).kind).toBe('refused');
     },
   );
 

@@ -62,7 +62,7 @@ function calm(harness: CoreHarness): void {
 }
 
 function foundFrom(harness: CoreHarness, source: RegionId, replace: KeyCounts = {}) {
-  return harness.order({ kind: 'found', source, agree: false, replace });
+  return harness.command({ kind: 'found', source, agree: false, replace });
 }
 
 function statesOf(harness: CoreHarness): readonly string[] {
@@ -104,8 +104,8 @@ describe('an instance that was left behind before its shard had members', () => 
       () => foundFrom(stale, 'far', { near: 5 }),
       () => foundFrom(stale, 'near'),
       () => foundFrom(stale, 'far'),
-      () => stale.order({ kind: 'found', source: null, agree: true, replace: {} }),
-      () => stale.order({ kind: 'found', source: null, agree: false, replace: {} }),
+      () => stale.command({ kind: 'found', source: null, agree: true, replace: {} }),
+      () => stale.command({ kind: 'found', source: null, agree: false, replace: {} }),
     ];
     for (const order of orders) {
       order();
@@ -218,7 +218,7 @@ describe('a source that is force-recovered and does not vote yet', () => {
       force: false,
       replace: 1,
     } as const;
-    expect(harness.order(order)).toMatchObject({ kind: 'taken' });
+    expect(harness.command(order)).toMatchObject({ kind: 'taken' });
     expect(harness.tables.regions.get('near')).toMatchObject({ takes: Number.MAX_SAFE_INTEGER });
     calm(harness);
     expect(statesOf(harness)).toEqual(allVote);

@@ -24,7 +24,7 @@ const found = (
   given: { source?: string; agree?: boolean; replace?: object },
 ) => {
   const { source = null, agree = false, replace = {} } = given;
-  return harness.order({ kind: 'found', source, agree, replace: { ...replace } });
+  return harness.command({ kind: 'found', source, agree, replace: { ...replace } });
 };
 
 function keysOf(answer: AdminCommandAnswer) {
@@ -74,9 +74,9 @@ describe('a shard that is founded', () => {
     expect([harness.answerTo(ticket), harness.readAnswerTo(read)]).toEqual([undefined, undefined]);
     harness.run(100);
     expect(harness.record(ticket).outcome).toBe('committed');
-    const [lookup] = harness.lookups;
+    const [lookup] = harness.snapshots;
     if (lookup === undefined) throw new Error('the read was given up');
-    harness.look(lookup, { kind: 'read', replies: [], locks: [] });
+    harness.endSnapshot(lookup, { kind: 'read', replies: [], locks: [] });
     expect(harness.readAnswerTo(read)).toMatchObject({ kind: 'read' });
   });
 
@@ -159,9 +159,9 @@ describe('a shard that is founded', () => {
     const harness = new CoreHarness({ stored: nothing });
     harness.tick();
     harness.run(100, ['near', 'middle']);
-    expect(harness.order({ kind: 'add', region: 'new' }).kind).toBe('taken');
-    expect(harness.order({ kind: 'add', region: 'new' }).kind).toBe('refused');
-    expect(harness.order({ kind: 'remove', region: 'far' }).kind).toBe('taken');
+    expect(harness.command({ kind: 'add', region: 'new' }).kind).toBe('taken');
+    expect(harness.command({ kind: 'add', region: 'new' }).kind).toBe('refused');
+    expect(harness.command({ kind: 'remove', region: 'far' }).kind).toBe('taken');
     harness.run(100, ['near', 'middle', 'new']);
     const states = harness.core.status().regions.map(({ region, state }) => `${region} ${state}`);
     expect(states.sort()).toEqual(['middle voter', 'near voter', 'new voter']);
@@ -174,16 +174,16 @@ describe('a shard that is founded', () => {
       { kind: 'believe', region: 'near' },
       { kind: 'put-out', region: 'near', reason: '' },
     ] as const) {
-      expect(harness.order(order)).toMatchObject({ kind: 'refused' });
+      expect(harness.command(order)).toMatchObject({ kind: 'refused' });
     }
-    expect(harness.order({ kind: 'remove', region: 'far' }).kind).toBe('taken');
-    expect(harness.order({ kind: 'remove', region: 'near' }).kind).toBe('refused');
+    expect(harness.command({ kind: 'remove', region: 'far' }).kind).toBe('taken');
+    expect(harness.command({ kind: 'remove', region: 'near' }).kind).toBe('refused');
   });
 
   it('finds the state of another Lockstep, and waits', () => {
     const harness = new CoreHarness({ stored: nothing });
     harness.tick();
-    for (const send of harness.flights) harness.count(send, 40, 5);
+    for (const send of harness.flights) harness.reportKeys(send, 40, 5);
     expect(harness.core.status().founding).toMatchObject({
       phase: 'waiting',
       detail: expect.stringContaining('another Lockstep'),
@@ -250,7 +250,7 @@ describe('an admin command to found a shard', () => {
     const until = harness.now + limits.outProbeBackoffMaxMs;
     while (harness.flightsTo('far').length === 0 && harness.now < until)
       harness.run(10, ['near', 'middle']);
-    harness.count(harness.flight('far'), 7);
+    harness.reportKeys(harness.flight('far'), 7);
     expect(harness.statusOf('far')).toMatchObject({
       state: 'out',
       cause: 'foreign',
@@ -374,13 +374,13 @@ describe('regions that hold equally many keys', () => {
   it('are compared again from the start if a region is added or removed meanwhile', () => {
     const harness = counted({ near: 4, middle: 4, far: 4, new: 4 });
     const { number } = harness.comparison;
-    harness.order({ kind: 'add', region: 'new' });
+    harness.command({ kind: 'add', region: 'new' });
     harness.step({ kind: 'comparison-completed', number, result: { ...compared, next: null } });
     expect(harness.core.status().founding).toMatchObject({ phase: 'counting' });
     harness.executeAll(['new']);
     const again = harness.comparison;
     expect(again.regions).toEqual(['near', 'middle', 'far', 'new']);
-    harness.order({ kind: 'remove', region: 'new' });
+    harness.command({ kind: 'remove', region: 'new' });
     const { number: late } = again;
     harness.step({
       kind: 'comparison-completed',
@@ -400,7 +400,7 @@ describe('regions that hold equally many keys', () => {
 describe('a region with keys that Lockstep did not put there', () => {
   it('that is added or configured returns only manually, with their number, and nothing is copied over them', () => {
     const harness = CoreHarness.begun();
-    harness.order({ kind: 'add', region: 'new' });
+    harness.command({ kind: 'add', region: 'new' });
     harness.run(100, harness.regions);
     const probe = () => {
       for (let waited = 0; waited < 20_000 && harness.flightsTo('new').length === 0; waited += 10) {
@@ -408,54 +408,54 @@ describe('a region with keys that Lockstep did not put there', () => {
       }
       return harness.flight('new');
     };
-    harness.count(probe(), 100);
+    harness.reportKeys(probe(), 100);
     expect(harness.statusOf('new')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
     expect(harness.changes.at(-1)).toMatchObject({ region: 'new', cause: 'foreign' });
-    const refused = harness.order({ kind: 'return', region: 'new', whole: false, force: true });
+    const refused = harness.command({ kind: 'return', region: 'new', whole: false, force: true });
     expect(refused).toMatchObject({ kind: 'refused', keys: { new: 100 } });
     const order = { kind: 'return', region: 'new', whole: false, force: false } as const;
-    expect(harness.order({ ...order, replace: 99 }).kind).toBe('refused');
-    expect(harness.order({ ...order, replace: 100 }).kind).toBe('taken');
-    harness.count(probe(), 100);
+    expect(harness.command({ ...order, replace: 99 }).kind).toBe('refused');
+    expect(harness.command({ ...order, replace: 100 }).kind).toBe('taken');
+    harness.reportKeys(probe(), 100);
     expect(harness.flight('new').round).toMatchObject({ takes: 100, copy: { kind: 'begin' } });
   });
 
   it('is kept out as well if they come while a copy begins', () => {
     const harness = CoreHarness.begun();
-    harness.order({ kind: 'add', region: 'new', replace: 2 });
+    harness.command({ kind: 'add', region: 'new', replace: 2 });
     for (let waited = 0; waited < 20_000 && harness.flightsTo('new').length === 0; waited += 10) {
       harness.run(10, harness.regions);
     }
-    harness.count(harness.flight('new'), 2);
+    harness.reportKeys(harness.flight('new'), 2);
     const begin = harness.flight('new');
     expect(begin.round).toMatchObject({ takes: 2, copy: { kind: 'begin' } });
-    harness.count(begin, 3);
+    harness.reportKeys(begin, 3);
     expect(harness.statusOf('new')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
   });
 
   it('may return without a number after an operator has emptied it', () => {
     const harness = CoreHarness.begun();
-    harness.order({ kind: 'add', region: 'new' });
+    harness.command({ kind: 'add', region: 'new' });
     const probe = () => {
       for (let waited = 0; waited < 20_000 && harness.flightsTo('new').length === 0; waited += 10) {
         harness.run(10, harness.regions);
       }
       return harness.flight('new');
     };
-    harness.count(probe(), 100);
-    harness.count(probe(), 0);
+    harness.reportKeys(probe(), 100);
+    harness.reportKeys(probe(), 0);
     expect(harness.statusOf('new').held).toBe(true);
     const order = { kind: 'return', region: 'new', whole: false, force: false } as const;
-    expect(harness.order(order).kind).toBe('taken');
+    expect(harness.command(order).kind).toBe('taken');
   });
 
   it('is one that has lost acknowledged writes and was filled by somebody else', () => {
     const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a'], lasting));
-    harness.count(harness.flight('far'), 30);
+    harness.reportKeys(harness.flight('far'), 30);
     expect(harness.statusOf('far')).toMatchObject({ state: 'voter', cause: 'lost' });
     for (let waited = 0; waited < 20_000; waited += 50) {
-      for (const send of harness.flightsTo('far')) harness.count(send, 30);
+      for (const send of harness.flightsTo('far')) harness.reportKeys(send, 30);
       harness.run(50, ['near', 'middle']);
     }
     const begun = harness.rounds.filter(({ round }) => round.copy?.kind === 'begin');
@@ -465,14 +465,14 @@ describe('a region with keys that Lockstep did not put there', () => {
 
   it('is not taken as a voter either: it stays out, and the others go on', () => {
     const harness = counted({}, {});
-    harness.count(harness.flight('far'), 6);
+    harness.reportKeys(harness.flight('far'), 6);
     expect(harness.statusOf('far')).toMatchObject({ state: 'voter', health: 'foreign' });
     const before = harness.rounds.length;
     harness.run(0, ['near', 'middle']);
     expect(harness.rounds.length).toBeLessThan(before + 5);
     harness.arrive(frameOf(['a'], lasting));
     for (let waited = 0; waited < 10_000; waited += 50) {
-      for (const send of harness.flightsTo('far')) harness.count(send, 6);
+      for (const send of harness.flightsTo('far')) harness.reportKeys(send, 6);
       harness.run(50, ['near', 'middle']);
     }
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'foreign', held: true });

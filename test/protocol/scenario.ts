@@ -59,18 +59,18 @@ export class Scenario {
         return null;
       }
       case 'holds':
-        harness.count(this.#oldest(first), Number(rest[0]));
+        harness.reportKeys(this.#oldest(first), Number(rest[0]));
         return null;
       case 'lose':
         harness.silence(this.#oldest(first), 'no answer');
         return null;
       case 'snapshot':
-        for (const lookup of harness.lookups) {
-          harness.look(lookup, { kind: 'read', replies: [], locks: [] });
+        for (const lookup of harness.snapshots) {
+          harness.endSnapshot(lookup, { kind: 'read', replies: [], locks: [] });
         }
         return null;
       case 'question':
-        return (harness.ask([orderOf(first)]) ?? []).map(({ kind }) => `answer ${kind}`);
+        return (harness.resolve([orderOf(first)]) ?? []).map(({ kind }) => `answer ${kind}`);
       case 'wait':
         harness.advance(Number(first));
         return null;

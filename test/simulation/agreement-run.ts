@@ -32,7 +32,7 @@ export function run(seed: number): { readonly agreed: number; readonly refused: 
     model.run('SET', 'b', '5');
     model.run('SET', 'n', '7');
   }
-  if (random.chance(0.7)) meddle(random, random.pick(regions).model, now);
+  if (random.chance(0.7)) changeOutside(random, random.pick(regions).model, now);
   const operations = Array.from({ length: random.between(1, 3) }, () => operationOf(random));
   const prepare = { ...prepareOf(1, keys, part(...operations)), now };
   const votes = regions.map(({ region, model }) => {
@@ -58,7 +58,7 @@ export function run(seed: number): { readonly agreed: number; readonly refused: 
 }
 
 /** Somebody changes a region around Lockstep. */
-function meddle(random: Random, model: RegionModel, now: number): void {
+function changeOutside(random: Random, model: RegionModel, now: number): void {
   const key = random.pick(keys);
   const change = random.pick([
     ['SET', key, '9'],

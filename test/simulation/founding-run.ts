@@ -3,7 +3,7 @@ import type { RoundResult } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import type { ComparisonRequest, SentRound } from '../../shared/protocol/io/events.ts';
 import { RegionModel } from '../region/model.ts';
-import { FoundingShard, type Life } from './founding-shard.ts';
+import { FoundingShard, type ShardInstance } from './founding-shard.ts';
 import { Random } from './random.ts';
 import { start } from './single-instance.ts';
 
@@ -15,12 +15,12 @@ import { start } from './single-instance.ts';
  * in calm weather all voters end with the same data.
  */
 export function run(seed: number): { readonly founded: number; readonly lost: number } {
-  return new Beginning(new Random(seed)).run();
+  return new FoundingTrial(new Random(seed)).run();
 }
 
 const silent = { kind: 'silent', reason: 'lost' } as const;
 
-class Beginning {
+class FoundingTrial {
   readonly #random: Random;
   readonly #models = new Map<RegionId, RegionModel>();
   readonly #shard: FoundingShard;
@@ -54,21 +54,22 @@ class Beginning {
     for (let turn = 0; turn < 250; turn += 1) {
       const isRival = this.#rival !== null && this.#random.chance(0.4);
       const shard = isRival && this.#rival !== null ? this.#rival : this.#shard;
-      const life = shard.stale !== null && this.#random.chance(0.3) ? shard.stale : shard.life;
-      if (life.compares !== null && this.#random.chance(0.1)) {
+      const instance =
+        shard.stale !== null && this.#random.chance(0.3) ? shard.stale : shard.instance;
+      if (instance.compares !== null && this.#random.chance(0.1)) {
         // The regions under comparison are not the ones with which it is to begin.
-        this.#order(shard, life, { kind: 'add', region: 'extra', replace: 0 });
+        this.#order(shard, instance, { kind: 'add', region: 'extra', replace: 0 });
         continue;
       }
       const chance = this.#random.next();
-      if (chance < 0.52) this.#answer(shard, life);
-      else if (chance < 0.77) this.#wait(shard, life, this.#random.between(1, 2_000));
-      else if (chance < 0.84) this.#order(shard, life, this.#anyOrder());
+      if (chance < 0.52) this.#answer(shard, instance);
+      else if (chance < 0.77) this.#wait(shard, instance, this.#random.between(1, 2_000));
+      else if (chance < 0.84) this.#order(shard, instance, this.#anyOrder());
       else if (chance < 0.88) this.#arriveLate(shard);
-      else if (chance < 0.96) this.#meddle();
+      else if (chance < 0.96) this.#changeOutside();
       else shard.replace();
     }
-    for (const shard of this.#shards) this.#judgeHistory(shard);
+    for (const shard of this.#shards) this.#checkHistory(shard);
     if (this.#rival === null) this.#calm(this.#shard);
     return { founded: Number(this.#shard.tables.epoch > 0), lost: this.#lost };
   }
@@ -78,14 +79,14 @@ class Beginning {
   }
 
   /** One round runs and is answered, or is lost before or after that; or the comparison ends. */
-  #answer(shard: FoundingShard, life: Life): void {
-    if (life.compares !== null) this.#compare(shard, life, life.compares);
-    if (life.flights.length === 0) return;
-    const flight = this.#random.pick(life.flights);
-    life.flights = life.flights.filter((other) => other !== flight);
+  #answer(shard: FoundingShard, instance: ShardInstance): void {
+    if (instance.compares !== null) this.#compare(shard, instance, instance.compares);
+    if (instance.flights.length === 0) return;
+    const flight = this.#random.pick(instance.flights);
+    instance.flights = instance.flights.filter((other) => other !== flight);
     const fate = this.#random.next();
     const result = fate < 0.05 ? silent : this.#carryOut(shard, flight);
-    shard.answered(life, flight, fate < 0.1 ? silent : result);
+    shard.answered(instance, flight, fate < 0.1 ? silent : result);
   }
 
   /** A round runs of which nobody waits for the answer. */
@@ -119,18 +120,22 @@ class Beginning {
     }
   }
 
-  #compare(shard: FoundingShard, life: Life, { number, regions }: ComparisonRequest): void {
-    life.compares = null;
+  #compare(
+    shard: FoundingShard,
+    instance: ShardInstance,
+    { number, regions }: ComparisonRequest,
+  ): void {
+    instance.compares = null;
     const contents = regions.map((region) => contentsOf(this.#modelOf(region)));
     const differing = new Set(contents).size > 1 ? 1 : 0;
-    life.equal = differing === 0 ? new Set(regions) : null;
+    instance.equal = differing === 0 ? new Set(regions) : null;
     const result = { kind: 'compared', checked: 1, differing, next: null } as const;
-    shard.step(life, { kind: 'comparison-completed', number, result });
+    shard.step(instance, { kind: 'comparison-completed', number, result });
   }
 
-  #wait(shard: FoundingShard, life: Life, ms: number): void {
+  #wait(shard: FoundingShard, instance: ShardInstance, ms: number): void {
     this.#now += ms;
-    shard.step(life, { kind: 'tick' });
+    shard.step(instance, { kind: 'tick' });
   }
 
   /** An operator names a number of keys, which may be the region's own. */
@@ -149,7 +154,7 @@ class Beginning {
   }
 
   /** Now and then the instance dies while it handles the command: before it stores, or before it sends. */
-  #order(shard: FoundingShard, life: Life, order: AdminCommand, isCalm = false): void {
+  #order(shard: FoundingShard, instance: ShardInstance, order: AdminCommand, isCalm = false): void {
     // A number counts from the moment at which it is sent, since the command may be carried out before it is
     // answered.
     if (order.kind === 'found')
@@ -165,7 +170,11 @@ class Beginning {
     if (order.kind === 'add') shard.configured = [...new Set([...shard.configured, 'extra'])];
     const deaths = [null, null, 'before it stores', 'before it sends'] as const;
     const death = isCalm ? null : this.#random.pick(deaths);
-    shard.step(life, { kind: 'admin-command', ticket: shard.nextTicket(), command: order }, death);
+    shard.step(
+      instance,
+      { kind: 'admin-command', ticket: shard.nextTicket(), command: order },
+      death,
+    );
   }
 
   #allOf(number: number): Readonly<Record<RegionId, number>> {
@@ -173,13 +182,13 @@ class Beginning {
   }
 
   /** Somebody writes to a region that Lockstep has not taken yet. */
-  #meddle(): void {
+  #changeOutside(): void {
     const model = this.#random.pick([...this.#models.values()]);
     if (model.state().meta === null) model.run('SET', `theirs:${this.#random.between(0, 4)}`, 'v');
   }
 
   /** A shard is founded by one step, with one source or none. */
-  #judgeHistory({ tables }: FoundingShard): void {
+  #checkHistory({ tables }: FoundingShard): void {
     const founded = tables.history.filter(({ event }) => event === 'founded');
     const causes = new Set(founded.map(({ at, detail }) => `${at} ${detail}`));
     if (causes.size > 1) throw new Error(`founded ${causes.size} times: ${[...causes].join('; ')}`);
@@ -189,16 +198,16 @@ class Beginning {
   #calm(shard: FoundingShard): void {
     if (shard.stale !== null) shard.replace();
     for (let turn = 0; turn < 400; turn += 1) {
-      const { life } = shard;
-      if (life.compares !== null) this.#compare(shard, life, life.compares);
-      for (const flight of shard.life.flights.splice(0)) {
-        shard.answered(life, flight, this.#carryOut(shard, flight));
+      const { instance } = shard;
+      if (instance.compares !== null) this.#compare(shard, instance, instance.compares);
+      for (const flight of shard.instance.flights.splice(0)) {
+        shard.answered(instance, flight, this.#carryOut(shard, flight));
       }
       if (turn % 20 === 19) this.#help(shard);
-      this.#wait(shard, shard.life, 500);
+      this.#wait(shard, shard.instance, 500);
     }
-    this.#judgeHistory(shard);
-    const { regions, founding } = shard.life.core.status();
+    this.#checkHistory(shard);
+    const { regions, founding } = shard.instance.core.status();
     const voters = regions.filter(({ state }) => state === 'voter').map(({ region }) => region);
     if (founding !== null || voters.length === 0) {
       throw new Error(`it does not begin: ${JSON.stringify(founding)}`);
@@ -217,24 +226,24 @@ class Beginning {
       this.#foundByCounts(shard);
       return;
     }
-    const { regions } = shard.life.core.status();
+    const { regions } = shard.instance.core.status();
     const voters = regions.filter(({ state }) => state === 'voter');
     const [first] = voters;
     // Others have written to all of them between the last count and the first round.
     const haveBegun = voters.some(({ region }) => this.#modelOf(region).state().meta !== null);
     if (first === undefined || haveBegun) return;
-    this.#order(shard, shard.life, { kind: 'believe', region: first.region }, true);
+    this.#order(shard, shard.instance, { kind: 'believe', region: first.region }, true);
   }
 
   /** An operator names the region that holds most, and sends the numbers of all others back. */
   #foundByCounts(shard: FoundingShard): void {
-    const keys = shard.life.core.status().founding?.keys ?? {};
+    const keys = shard.instance.core.status().founding?.keys ?? {};
     const counts = Object.entries(keys).map(([region, count]) => [region, count ?? 0] as const);
     const [most] = counts.toSorted(([, a], [, b]) => b - a);
     if (most === undefined) return;
     const replace = Object.fromEntries(counts);
     const order = { kind: 'found', source: most[0], agree: false, replace } as const;
-    this.#order(shard, shard.life, order, true);
+    this.#order(shard, shard.instance, order, true);
   }
 
   #modelOf(region: RegionId): RegionModel {

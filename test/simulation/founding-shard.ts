@@ -14,13 +14,13 @@ import { configOf } from './single-instance.ts';
 import { Tables } from './storage.ts';
 
 /** One instance of a coordinator: its messages on their way, and the answers of its regions. */
-export interface Life {
+export interface ShardInstance {
   readonly core: CoordinatorCore;
   flights: SentRound[];
   /** The comparison that it waits for, or null. */
   compares: ComparisonRequest | null;
   /** By region: the number of keys in its last answer. */
-  readonly said: Map<RegionId, number>;
+  readonly reported: Map<RegionId, number>;
   /** The regions that a comparison has found to hold the same; null: none has ended so. */
   equal: ReadonlySet<RegionId> | null;
 }
@@ -41,11 +41,11 @@ export class FoundingShard {
   /** By region: the generations under which this shard has taken it. */
   readonly #generations = new Map<RegionId, Set<number>>();
   configured: readonly RegionId[] = ['near', 'middle', 'far'];
-  /** True after an operator has said that all hold the same: differing keys may then be lost, or stay so. */
+  /** True after an operator has reported that all hold the same: differing keys may then be lost, or stay so. */
   isTrusted = false;
-  life: Life;
+  instance: ShardInstance;
   /** An older instance that does not know yet that it owns nothing any more. */
-  stale: Life | null = null;
+  stale: ShardInstance | null = null;
   /** Rounds of which nobody waits for the answer any more. */
   late: SentRound[] = [];
   readonly #generation: number;
@@ -65,8 +65,8 @@ export class FoundingShard {
     this.#aheadMs = given.aheadMs;
     this.#random = given.random;
     this.#clock = given.clock;
-    this.life = this.#born();
-    this.step(this.life, { kind: 'tick' });
+    this.instance = this.#born();
+    this.step(this.instance, { kind: 'tick' });
   }
 
   get now(): number {
@@ -98,71 +98,75 @@ export class FoundingShard {
   replace(): void {
     if (this.stale !== null) this.late.push(...this.stale.flights);
     this.stale = null;
-    if (this.#random.chance(0.4)) this.stale = this.life;
-    else this.late.push(...this.life.flights.filter(() => this.#random.chance(0.5)));
-    this.life = this.#born();
-    this.step(this.life, { kind: 'tick' });
+    if (this.#random.chance(0.4)) this.stale = this.instance;
+    else this.late.push(...this.instance.flights.filter(() => this.#random.chance(0.5)));
+    this.instance = this.#born();
+    this.step(this.instance, { kind: 'tick' });
   }
 
   /** A round has ended for the instance that sent it. */
-  answered(life: Life, { region, number }: SentRound, result: RoundResult): void {
+  answered(instance: ShardInstance, { region, number }: SentRound, result: RoundResult): void {
     if (result.kind === 'refused' && result.refusal.kind === 'generation') {
-      life.said.set(region, result.refusal.keys);
+      instance.reported.set(region, result.refusal.keys);
     }
-    this.step(life, { kind: 'round-completed', region, round: number, result, recorded: [] });
+    this.step(instance, { kind: 'round-completed', region, round: number, result, recorded: [] });
   }
 
   /** One event; `death`: the instance dies in the midst of it. */
-  step(life: Life, event: CoordinatorEvent, death: Death | null = null): Ready {
-    const ready = life.core.step(event, this.now, `e${this.#random.between(0, 1e9)}-`);
-    if (life === this.stale) {
-      this.#stepOfStale(life, ready);
+  step(instance: ShardInstance, event: CoordinatorEvent, death: Death | null = null): Ready {
+    const ready = instance.core.step(event, this.now, `e${this.#random.between(0, 1e9)}-`);
+    if (instance === this.stale) {
+      this.#stepOfStale(instance, ready);
       return ready;
     }
     if (death === 'before it stores') {
       this.#die();
       return ready;
     }
-    this.#judgeBeginning(life, ready, event);
+    this.#checkBeginning(instance, ready, event);
     this.tables.apply(ready.persist);
     if (death !== null || ready.ended !== null) this.#die();
-    else this.#leave(life, ready);
+    else this.#leave(instance, ready);
     return ready;
   }
 
   /** Its first write shows it that it no longer owns the storage: then nothing of that step is sent. */
-  #stepOfStale(life: Life, ready: Ready): void {
+  #stepOfStale(instance: ShardInstance, ready: Ready): void {
     if (ready.persist.length === 0 && ready.ended === null) {
-      this.#leave(life, ready);
+      this.#leave(instance, ready);
       return;
     }
-    this.late.push(...life.flights);
+    this.late.push(...instance.flights);
     this.stale = null;
   }
 
   #die(): void {
-    this.late.push(...this.life.flights);
-    this.life = this.#born();
-    this.step(this.life, { kind: 'tick' });
+    this.late.push(...this.instance.flights);
+    this.instance = this.#born();
+    this.step(this.instance, { kind: 'tick' });
   }
 
-  #leave(life: Life, ready: Ready): void {
-    for (const send of ready.sends) if (send.kind === 'round') life.flights.push(send);
-    if (ready.comparison !== null) life.compares = ready.comparison;
+  #leave(instance: ShardInstance, ready: Ready): void {
+    for (const send of ready.sends) if (send.kind === 'round') instance.flights.push(send);
+    if (ready.comparison !== null) instance.compares = ready.comparison;
   }
 
-  #born(): Life {
+  #born(): ShardInstance {
     this.tables.incarnation += 1;
     const config = configOf(this.configured, limits.connections);
     const core = new CheckedCore(config, this.tables.stored(this.#generation), this.now);
-    return { core, flights: [], compares: null, said: new Map(), equal: null };
+    return { core, flights: [], compares: null, reported: new Map(), equal: null };
   }
 
   /**
    * A shard gets members once: when every region has reported its keys, and all hold the same or an operator names
    * one.
    */
-  #judgeBeginning({ said, equal }: Life, { persist }: Ready, event: CoordinatorEvent): void {
+  #checkBeginning(
+    { reported, equal }: ShardInstance,
+    { persist }: Ready,
+    event: CoordinatorEvent,
+  ): void {
     const begins = persist.some((write) => write.kind === 'members' && write.epoch > 0);
     if (!begins || this.tables.epoch > 0) return;
     const stored = persist.flatMap((write) =>
@@ -171,7 +175,7 @@ export class FoundingShard {
     const members = [...new Set(stored)];
     const isOrdered = event.kind === 'admin-command' && event.command.kind === 'found';
     if (isOrdered && event.command.source !== null) return;
-    const counts = members.map((region) => said.get(region));
+    const counts = members.map((region) => reported.get(region));
     if (counts.includes(undefined)) throw new Error('it begins before every region has been asked');
     if (new Set(counts).size > 1) throw new Error('it begins although the regions differ');
     const isEqual = members.length === 1 || members.every((region) => equal?.has(region));

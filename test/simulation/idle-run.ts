@@ -22,10 +22,10 @@ const settledMs = 60_000;
  * while; and from then on no region gets a message in an hour, regardless of the number of restarts in it.
  */
 export function run(seed: number): { readonly rounds: number } {
-  return new Idler(new Random(seed)).run();
+  return new IdleTrial(new Random(seed)).run();
 }
 
-class Idler {
+class IdleTrial {
   readonly #random: Random;
   readonly #timeline = new Timeline();
   readonly #names: readonly string[];

@@ -124,13 +124,13 @@ export class Instance {
     const { timeline, random } = this.#simulation;
     const entropy = random.between(0, 0xffffffff).toString(36);
     const ready = this.core.step(event, this.#now, entropy);
-    this.#simulation.watch.spoken(ready);
+    this.#simulation.monitor.checkSends(ready);
     if (ready.ended !== null) {
       this.die();
       return;
     }
     this.#tables.apply(ready.persist);
-    if (this.#tables.isCopying) this.#simulation.watch.notePause(this, this.core.status().held);
+    if (this.#tables.isCopying) this.#simulation.monitor.notePause(this, this.core.status().held);
     this.#outputs.push(ready);
     this.#flush();
     this.#wakes += 1;
@@ -156,13 +156,13 @@ export class Instance {
     this.#simulation.timeline.after(this.#simulation.random.between(0, 4), () => {
       this.#flushing = false;
       if (!this.alive) return;
-      const { storage, watch } = this.#simulation;
-      if (storage.owner === this) watch.storing(ready.persist);
+      const { storage, monitor } = this.#simulation;
+      if (storage.owner === this) monitor.beforeStoring(ready.persist);
       if (!storage.commit(this, ready.persist)) {
         this.die();
         return;
       }
-      watch.stored(ready.persist);
+      monitor.afterStoring(ready.persist);
       this.#outputs.shift();
       this.#perform(ready);
       this.#flush();
@@ -193,11 +193,11 @@ export class Instance {
 
   #sendRound({ region, number, round, timeoutMs }: SentRound, once: Once): void {
     this.#simulation.noteClocks(round);
-    this.#simulation.watch.asked(region, round);
+    this.#simulation.monitor.checkScan(region, round);
     const sentAt = this.#simulation.timeline.now;
     const answer = once((result: RoundResult) => {
       if (result.kind === 'executed') {
-        this.#simulation.watch.stepped(region, sentAt, result.reply.copy);
+        this.#simulation.monitor.noteCopyReply(region, sentAt, result.reply.copy);
       }
       const older = result.kind === 'executed' ? result.reply.older : [];
       const asked = older.map(({ transaction }) => transaction);
@@ -212,7 +212,7 @@ export class Instance {
       this.#asker,
       (model) => {
         const result = model.round(round);
-        if (round.lease !== null) this.#simulation.watch.leases();
+        if (round.lease !== null) this.#simulation.monitor.checkLeases();
         return result;
       },
       answer,

@@ -189,7 +189,7 @@ export const shellMutants: readonly Mutant[] = [
         replace: 'stirs: hasChanged',
       },
     ],
-    runner: 'rest',
+    runner: 'idle',
     seeds: [1, 100],
   },
   {
@@ -202,7 +202,7 @@ export const shellMutants: readonly Mutant[] = [
         replace: 'hasMembers && this.#pendingWrites.pendingCount === 0',
       },
     ],
-    runner: 'rest',
+    runner: 'idle',
     seeds: [1, 200],
   },
   {
@@ -215,7 +215,7 @@ export const shellMutants: readonly Mutant[] = [
         replace: 'if (stored.isResting && ready.now < 0) for',
       },
     ],
-    runner: 'rest',
+    runner: 'idle',
     seeds: [1, 20],
   },
 ];

@@ -22,9 +22,9 @@ interface Asked {
  * One way in which regions fail together, and the promises that Lockstep keeps then. It throws if a promise is
  * broken.
  */
-type Ordeal = (trial: Trial) => void;
+type Outage = (trial: Trial) => void;
 
-const ordeals: readonly Ordeal[] = [
+const outages: readonly Outage[] = [
   oneIsSilent,
   allAreSilent,
   tooFewAreLeft,
@@ -42,19 +42,19 @@ const ordeals: readonly Ordeal[] = [
  */
 export function run(seed: number): { readonly writes: number } {
   const random = new Random(seed);
-  const ordeal = ordeals[seed % ordeals.length] ?? oneIsSilent;
-  const trial = new Trial(random, ordeal === tooFewAreLeft ? 2 : 1);
-  ordeal(trial);
+  const outage = outages[seed % outages.length] ?? oneIsSilent;
+  const trial = new Trial(random, outage === tooFewAreLeft ? 2 : 1);
+  outage(trial);
   return { writes: trial.asked.length };
 }
 
 /** P8: writes go on once the region has been evicted, and it returns. */
 function oneIsSilent(trial: Trial): void {
   const { simulation, random } = trial;
-  const from = trial.goOn(2_000);
+  const from = trial.advance(2_000);
   simulation.cut(random.pick(trial.regions), ['coordinator', 'edge'], from + 30_000);
-  trial.goOn(30_000);
-  trial.goOn(15_000);
+  trial.advance(30_000);
+  trial.advance(15_000);
   trial.expectAll((sentAt) => sentAt < from - 1_000 || sentAt > from + 9_000, 'decided', 1_000);
   trial.expectBack();
 }
@@ -65,18 +65,18 @@ function oneIsSilent(trial: Trial): void {
  */
 function oneIsFull(trial: Trial): void {
   const { simulation, random } = trial;
-  const from = trial.goOn(2_000);
+  const from = trial.advance(2_000);
   const full = simulation.regions.get(random.pick(trial.regions));
   if (full === undefined) throw new Error('there is a region');
   full.memory = -1;
   for (let second = 0; second < 30; second++) {
     trial.remove('f');
-    trial.goOn(1_000);
+    trial.advance(1_000);
   }
   const { epoch } = simulation.coordinator.core.status();
   if (epoch < 2 || epoch > 6) throw new Error(`a full region has led to epoch ${epoch}`);
   full.memory = Number.POSITIVE_INFINITY;
-  trial.goOn(20_000);
+  trial.advance(20_000);
   // The copy that the full region cannot take may be in its write pause when a deletion comes (R37).
   trial.expectRemoved(1_000 + limits.copyWritePauseMs);
   trial.expectAll((sentAt) => sentAt < from - 1_000 || sentAt > from + 9_000, 'decided', 1_000);
@@ -86,17 +86,17 @@ function oneIsFull(trial: Trial): void {
 /** If every region is full, commands that take memory are refused at once, and deletions make room (R31). */
 function allAreFull(trial: Trial): void {
   const { simulation } = trial;
-  const from = trial.goOn(2_000);
+  const from = trial.advance(2_000);
   for (const model of simulation.regions.values()) model.memory = 0;
-  trial.goOn(15_000);
+  trial.advance(15_000);
   const until = simulation.timeline.now;
   trial.expectAll((sentAt) => sentAt > from + 2_000 && sentAt < until, 'full', 1_500);
   for (const model of simulation.regions.values()) model.memory = 1_000;
   // The stored data exceeds the room until some of it is deleted.
   for (const model of simulation.regions.values()) model.run('SET', 'a', 'x'.repeat(2_000));
-  trial.goOn(5_000);
+  trial.advance(5_000);
   trial.remove('a');
-  trial.goOn(10_000);
+  trial.advance(10_000);
   trial.expectRemoved(1_000);
   trial.expectAll((sentAt) => sentAt > until + 8_000, 'decided', 1_000);
   const { history } = simulation.storage.durable;
@@ -108,13 +108,13 @@ function allAreFull(trial: Trial): void {
 /** A coordinator without a network evicts no region (R32). */
 function allAreSilent(trial: Trial): void {
   const { simulation } = trial;
-  const from = trial.goOn(2_000);
+  const from = trial.advance(2_000);
   for (const region of trial.regions)
     simulation.cut(region, ['coordinator', 'edge'], from + 30_000);
-  trial.goOn(30_000);
+  trial.advance(30_000);
   const { history } = simulation.storage.durable;
   if (history.some(({ event }) => event === 'out')) throw new Error('a region was evicted');
-  trial.goOn(15_000);
+  trial.advance(15_000);
   trial.expectAll((sentAt) => sentAt < from - 1_000 || sentAt > from + 35_000, 'decided', 1_000);
   trial.expectBack();
 }
@@ -122,12 +122,12 @@ function allAreSilent(trial: Trial): void {
 /** With fewer voters than `minVoters` every write is refused at once (R38). */
 function tooFewAreLeft(trial: Trial): void {
   const { simulation, random } = trial;
-  const from = trial.goOn(2_000);
+  const from = trial.advance(2_000);
   simulation.cut(random.pick(trial.regions), ['coordinator', 'edge'], from + 30_000);
   const { minVoters } = simulation.weather;
-  trial.goOn(30_000);
+  trial.advance(30_000);
   const isShort = trial.regions.length - 1 < minVoters;
-  trial.goOn(20_000);
+  trial.advance(20_000);
   const within = (sentAt: number) => sentAt > from + 9_000 && sentAt < from + 29_000;
   trial.expectAll(within, isShort ? 'too-few-voters' : 'decided', isShort ? 100 : 1_000);
   trial.expectAll((sentAt) => sentAt > from + 46_000, 'decided', 1_000);
@@ -138,16 +138,16 @@ function tooFewAreLeft(trial: Trial): void {
 function allLoseData(trial: Trial): void {
   const { simulation, random } = trial;
   const backups = trial.regions.map((region) => simulation.regions.get(region)?.state());
-  const from = trial.goOn(5_000);
+  const from = trial.advance(5_000);
   trial.regions.forEach((region, index) => {
     const backup = backups[index];
     if (backup !== undefined) simulation.lose(region, backup);
   });
-  trial.goOn(20_000);
+  trial.advance(20_000);
   trial.expectAll((sentAt) => sentAt > from + 9_000, 'lost', 100);
   const believed = random.pick(trial.regions);
   simulation.coordinator.order({ kind: 'believe', region: believed });
-  const until = trial.goOn(20_000);
+  const until = trial.advance(20_000);
   trial.expectAll((sentAt) => sentAt > until - 10_000, 'decided', 1_000);
   trial.expectBack();
 }
@@ -157,16 +157,16 @@ function oneLosesWhileOneLeaves(trial: Trial): void {
   const { simulation, random } = trial;
   const [leaving, losing, ...others] = trial.regions;
   if (leaving === undefined || losing === undefined) throw new Error('there are two regions');
-  const from = trial.goOn(5_000);
+  const from = trial.advance(5_000);
   // Its lease keeps it in the vote for a while.
   simulation.requestLease(leaving);
-  trial.goOn(2_000);
+  trial.advance(2_000);
   simulation.coordinator.order({ kind: 'put-out', region: leaving, reason: 'a test' });
-  trial.goOn(random.between(100, 1_000));
+  trial.advance(random.between(100, 1_000));
   for (const region of [losing, ...others]) simulation.lose(region, null);
-  trial.goOn(40_000);
+  trial.advance(40_000);
   simulation.bringBack();
-  const until = trial.goOn(20_000);
+  const until = trial.advance(20_000);
   trial.expectAll((sentAt) => sentAt < from || sentAt > until - 10_000, 'decided', 1_000);
   trial.expectBack();
 }
@@ -175,14 +175,14 @@ function oneLosesWhileOneLeaves(trial: Trial): void {
 function theSourceLosesData(trial: Trial): void {
   const { simulation, random } = trial;
   const { timeline, storage } = simulation;
-  const from = trial.goOn(2_000);
+  const from = trial.advance(2_000);
   const target = random.pick(trial.regions);
   simulation.cut(target, ['coordinator', 'edge'], from + 20_000);
-  trial.goOn(12_000);
+  trial.advance(12_000);
   const backups = new Map(
     [...simulation.regions].map(([region, model]) => [region, model.state()]),
   );
-  trial.goOn(8_000);
+  trial.advance(8_000);
   const isCopying = () => storage.durable.regions.get(target)?.membership.state === 'copying';
   const latest = timeline.now + 20_000;
   while (!isCopying() && timeline.now < latest) timeline.run(timeline.now + 1, 1_000);
@@ -192,7 +192,7 @@ function theSourceLosesData(trial: Trial): void {
   const backup = trial.regions.length > 2 ? backups.get(source) : undefined;
   if (backup !== undefined) simulation.lose(source, backup);
   timeline.run(timeline.now + 20_000, 1_000_000);
-  const until = trial.goOn(30_000);
+  const until = trial.advance(30_000);
   trial.expectAll((sentAt) => sentAt > until - 10_000, 'decided', 1_000);
   trial.expectBack();
 }
@@ -217,7 +217,7 @@ class Trial {
   }
 
   /** Lets time pass, with a write every now and then; returns the time after it. */
-  goOn(ms: number): number {
+  advance(ms: number): number {
     const { timeline } = this.simulation;
     const end = timeline.now + ms;
     while (timeline.now < end) {

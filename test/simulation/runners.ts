@@ -55,7 +55,7 @@ export const runners = {
   /** One client with few connections, on a network without faults. */
   pace: (): Promise<Runner> => import('./pace-run.ts'),
   /** One coordinator that is mostly idle, and dies now and then. */
-  rest: (): Promise<Runner> => import('./idle-run.ts'),
+  idle: (): Promise<Runner> => import('./idle-run.ts'),
   /** A coordinator that begins over data of somebody else's. */
   founding: (): Promise<Runner> => import('./founding-run.ts'),
   /** More clients than connections, with regions that hang and return. */

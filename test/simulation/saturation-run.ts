@@ -43,10 +43,10 @@ export interface Saturation {
  * kind of request waits long for a connection: reads, leases, probes, copies and writes.
  */
 export function run(seed: number): Saturation {
-  return new Crowd(new Random(seed)).run();
+  return new SaturationTrial(new Random(seed)).run();
 }
 
-class Crowd {
+class SaturationTrial {
   readonly #random: Random;
   readonly #timeline = new Timeline();
   readonly #names: readonly string[];

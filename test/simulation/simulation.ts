@@ -5,7 +5,7 @@ import { type ModelState, RegionModel } from '../region/model.ts';
 import { Instance } from './instance.ts';
 import { Operator } from './operator.ts';
 import type { Random } from './random.ts';
-import { Watch } from './step-monitor.ts';
+import { StepMonitor } from './step-monitor.ts';
 import { SimulatedStorage } from './storage.ts';
 import type { Timeline } from './timeline.ts';
 import type { Asker, Weather } from './weather.ts';
@@ -14,7 +14,7 @@ import type { Asker, Weather } from './weather.ts';
 export class Simulation {
   readonly regions = new Map<string, RegionModel>();
   readonly storage = new SimulatedStorage();
-  readonly watch = new Watch(this);
+  readonly monitor = new StepMonitor(this);
   readonly operator: Operator;
   readonly timeline: Timeline;
   readonly random: Random;
@@ -160,7 +160,7 @@ export class Simulation {
     if (at === undefined) return false;
     const membership = this.storage.durable.regions.get(region)?.membership;
     const isBack = membership?.state === 'voter' && membership.since > at + 1_000;
-    return !isBack || this.watch.isHollow(region);
+    return !isBack || this.monitor.isHollow(region);
   }
 
   /** When the region last lost data, ms; 0 if it never did. */

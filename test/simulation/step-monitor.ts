@@ -32,7 +32,7 @@ const successors: Record<MemberEvent, readonly MemberEvent[]> = {
 };
 
 /** Checks every step of a run for states that must never occur, even if no client would notice. */
-export class Watch {
+export class StepMonitor {
   readonly #simulation: Simulation;
   readonly #lastEvents = new Map<string, MemberEvent>();
   /** The cursors from which scans may go on, by region. */
@@ -48,27 +48,27 @@ export class Watch {
   }
 
   /** Checks that one step sends no more rounds than there are connections. */
-  spoken(ready: Ready): void {
+  checkSends(ready: Ready): void {
     if (ready.sends.length > this.#simulation.weather.connections) {
       throw new Error('too many rounds at once');
     }
   }
 
   /** The writes of one step are about to become durable. */
-  storing(writes: readonly StorageWrite[]): void {
+  beforeStoring(writes: readonly StorageWrite[]): void {
     for (const write of writes) if (write.kind === 'commit') this.#committed(write);
   }
 
   /** The writes of one step have become durable. */
-  stored(writes: readonly StorageWrite[]): void {
+  afterStoring(writes: readonly StorageWrite[]): void {
     const changes = writes.flatMap((write) => (write.kind === 'members' ? write.changes : []));
     for (const change of changes) this.#changed(change);
-    if (changes.length > 0) this.leases();
+    if (changes.length > 0) this.checkLeases();
     if (writes.some(({ kind }) => marking.has(kind))) this.#marks();
   }
 
   /** A round is about to leave: a scan goes on only from a cursor of the same region. */
-  asked(region: string, { copy }: Round): void {
+  checkScan(region: string, { copy }: Round): void {
     if (copy?.kind !== 'scan' && copy?.kind !== 'list') return;
     const known = this.#cursors.get(`${copy.kind} ${region}`);
     if (copy.cursor !== '0' && known?.has(copy.cursor) !== true) {
@@ -77,7 +77,7 @@ export class Watch {
   }
 
   /** A region has answered a round that left at `sentAt`. */
-  stepped(region: string, sentAt: number, reply: CopyReply | null): void {
+  noteCopyReply(region: string, sentAt: number, reply: CopyReply | null): void {
     if (reply !== null && reply.kind !== 'refused') this.#steppedAt.set(region, sentAt);
     if (reply?.kind !== 'read' && reply?.kind !== 'listed') return;
     const name = `${reply.kind === 'read' ? 'scan' : 'list'} ${region}`;
@@ -169,7 +169,7 @@ export class Watch {
   }
 
   /** A region without a vote has no lease: no write waits for it any more (R30, R32). */
-  leases(): void {
+  checkLeases(): void {
     // A region evicted by a force-recovery keeps its lease: nothing is decided before that is over, as the history
     // shows.
     if (this.#simulation.weather.believes > 0) return;
