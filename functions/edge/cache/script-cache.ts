@@ -33,7 +33,7 @@ export class EdgeScripts {
    * repeatedly.
    */
   readonly #scripts = new Map<string, RememberedScript>();
-  readonly #beingAskedFor = new Set<string>();
+  readonly #fetching = new Set<string>();
   #bytes = 0;
 
   constructor(dependencies: EdgeDependencies) {
@@ -41,13 +41,13 @@ export class EdgeScripts {
   }
 
   /** For compiling reads: the scripts that are remembered and assumed to be known to the coordinator. */
-  readonly book: ScriptLookup = {
+  readonly lookup: ScriptLookup = {
     evaluated: (text) => this.read(text),
     find: (sha) => this.find(sha),
   };
 
   /** For checking the form of commands: it accepts every digest. */
-  readonly forms: ScriptLookup = { ...anyScript, evaluated: this.book.evaluated };
+  readonly forms: ScriptLookup = { ...anyScript, evaluated: this.lookup.evaluated };
 
   /** The script of a text, analyzed if it is not remembered. */
   read(text: string): UserScript {
@@ -74,7 +74,7 @@ export class EdgeScripts {
   }
 
   /** Remembers a script that the coordinator has confirmed. */
-  kept(script: UserScript): void {
+  confirmed(script: UserScript): void {
     this.#remember(script, true);
   }
 
@@ -82,7 +82,7 @@ export class EdgeScripts {
    * Waits until the coordinator has the scripts that are still being sent in the background: a request that names one
    * of them by its digest would otherwise overtake it.
    */
-  async settle(shas: readonly string[]): Promise<void> {
+  async confirm(shas: readonly string[]): Promise<void> {
     const unsent = shas.flatMap((sha) => {
       const known = this.#scripts.get(sha);
       return known?.isConfirmed === false ? [known.script] : [];
@@ -91,21 +91,21 @@ export class EdgeScripts {
   }
 
   /** Fetches the scripts that are missing, or may no longer be known, from the coordinator. */
-  async learn(shas: readonly string[]): Promise<Result<null>> {
+  async fetchMissing(shas: readonly string[]): Promise<Result<null>> {
     const unknown = shas.filter((sha) => this.find(sha) === null);
     return unknown.length === 0 ? success(null) : this.#ask(unknown);
   }
 
   /** Fetches a script in the background, if it is missing or at least half of its time has passed. */
-  learnLater(sha: string, background: Background): void {
+  fetchLater(sha: string, background: Background): void {
     const { knownUntil = 0, isConfirmed = true } = this.#scripts.get(sha) ?? {};
     const left = knownUntil - this.#dependencies.now();
-    if (left > limits.scriptKnownMs / 2 || !isConfirmed || this.#beingAskedFor.has(sha)) return;
-    this.#beingAskedFor.add(sha);
-    const asking = this.#ask([sha]).then(() => {
-      this.#beingAskedFor.delete(sha);
+    if (left > limits.scriptKnownMs / 2 || !isConfirmed || this.#fetching.has(sha)) return;
+    this.#fetching.add(sha);
+    const fetched = this.#ask([sha]).then(() => {
+      this.#fetching.delete(sha);
     });
-    background(asking);
+    background(fetched);
   }
 
   forgetAll(): void {
@@ -119,7 +119,7 @@ export class EdgeScripts {
     for (const [index, sha] of shas.entries()) {
       const text = answer.value[index] ?? null;
       if (text === null) this.#forget(sha);
-      else this.kept(scriptOf(text, sha));
+      else this.confirmed(scriptOf(text, sha));
     }
     return success(null);
   }
@@ -129,7 +129,7 @@ export class EdgeScripts {
     const kept = await callCoordinator(this.#dependencies, onlyShard, 'keepScripts', texts, false);
     for (const script of scripts) {
       // A script that was not confirmed is sent again by the next EVAL.
-      if (kept.ok) this.kept(script);
+      if (kept.ok) this.confirmed(script);
       else this.#forget(script.sha);
     }
   }

@@ -114,12 +114,12 @@ export class RegionReader {
     const obstacle = obstacleOf(status, query.consistency);
     if (obstacle !== null) return reading.fault(region.id, obstacle);
     const isStrong = query.consistency === 'strong';
-    if (isStrong && this.#leases.isLacking(region.id)) return this.#lack(region.id, reading);
-    const look = new RegionSnapshotRead(this.#dependencies, this.directory, query, region);
+    if (isStrong && this.#leases.isMissing(region.id)) return this.#noLease(region.id, reading);
+    const read = new RegionSnapshotRead(this.#dependencies, this.directory, query, region);
     const outcome =
       when === 'in any case'
-        ? await look.take(directory)
-        : await this.#circuits.ask(region.id, () => look.take(directory));
+        ? await read.take(directory)
+        : await this.#circuits.ask(region.id, () => read.take(directory));
     if (outcome === null) return reading.avoid(region);
     return this.#judge(outcome, region.id, reading);
   }
@@ -127,7 +127,7 @@ export class RegionReader {
   #judge(outcome: RegionOutcome, region: RegionId, reading: Reading): Result<Snapshot> | null {
     switch (outcome.kind) {
       case 'answered':
-        if (reading.query.consistency === 'strong') this.#want(region, true, reading);
+        if (reading.query.consistency === 'strong') this.#requestLease(region, true, reading);
         return success(outcome.snapshot);
       case 'ended':
         return outcome.problem;
@@ -136,26 +136,26 @@ export class RegionReader {
         reading.fault(region, outcome.reason);
         return reading.isSpent ? unanswered(reading.faults) : null;
       case 'no-lease':
-        this.#leases.lacking(region);
-        return this.#lack(region, reading);
+        this.#leases.noteMissing(region);
+        return this.#noLease(region, reading);
       case 'contended':
         reading.contendedIn = region;
         return null;
     }
   }
 
-  #lack(region: RegionId, reading: Reading): null {
-    this.#want(region, false, reading);
+  #noLease(region: RegionId, reading: Reading): null {
+    this.#requestLease(region, false, reading);
     return reading.fault(region, 'it has no lease');
   }
 
   /**
    * Requests a lease for the nearest region that answers, once per read; a farther region may serve the read meanwhile.
    */
-  #want(region: RegionId, hasLease: boolean, reading: Reading): void {
-    if (reading.isWanted) return;
-    reading.isWanted = true;
-    this.#leases.want(region, hasLease, reading.query.background);
+  #requestLease(region: RegionId, hasLease: boolean, reading: Reading): void {
+    if (reading.hasRequestedLease) return;
+    reading.hasRequestedLease = true;
+    this.#leases.request(region, hasLease, reading.query.background);
   }
 
   async #readThroughCoordinator({
@@ -210,7 +210,7 @@ class Reading {
   /** The number of regions that got the read and did not answer. */
   unanswered = 0;
   /** True once this read has requested a lease. */
-  isWanted = false;
+  hasRequestedLease = false;
 
   constructor(query: SnapshotQuery, directory: Directory) {
     this.query = query;

@@ -54,9 +54,9 @@ export function mountReads(
     const commands = reads.map(textsOf);
     const forbidden = scriptsFault(context.get('caller'), commands);
     if (forbidden !== null) return answerProblem(context, forbidden.problem);
-    const learnt = await scripts.learn(digestsIn(commands));
-    if (!learnt.ok) return answerProblem(context, learnt.problem);
-    const snapshot = await takeSnapshot(reader, commands, target, scripts.book);
+    const fetched = await scripts.fetchMissing(digestsIn(commands));
+    if (!fetched.ok) return answerProblem(context, fetched.problem);
+    const snapshot = await takeSnapshot(reader, commands, target, scripts.lookup);
     if (!snapshot.ok) return answerProblem(context, snapshot.problem);
     const results: unknown[] = [];
     for (const [index, reply] of snapshot.value.replies.entries()) {

@@ -54,18 +54,18 @@ type ReadResult = Extract<SnapshotResult, { kind: 'read' }>;
 export class RegionSnapshotRead {
   readonly #dependencies: ReadDependencies;
   readonly #directory: RegionDirectory;
-  readonly #look: SnapshotRead;
+  readonly #query: SnapshotRead;
   readonly #region: RegionConfiguration;
 
   constructor(
     dependencies: ReadDependencies,
     directory: RegionDirectory,
-    look: SnapshotRead,
+    query: SnapshotRead,
     region: RegionConfiguration,
   ) {
     this.#dependencies = dependencies;
     this.#directory = directory;
-    this.#look = look;
+    this.#query = query;
     this.#region = region;
   }
 
@@ -90,7 +90,7 @@ export class RegionSnapshotRead {
         continue;
       }
       const holders = distinctHolders(result);
-      if (isOutrun(this.#look, holders, settle)) return this.#answered(result, attempts);
+      if (isOutrun(this.#query, holders, settle)) return this.#answered(result, attempts);
       const resolved = await this.#resolve(holders);
       if (!resolved.ok) return { kind: 'ended', problem: resolved };
       if (resolved.value.some(({ kind }) => kind === 'forgotten')) {
@@ -104,7 +104,7 @@ export class RegionSnapshotRead {
   }
 
   #snapshot(generation: number, settle: readonly Decision[]): Promise<SnapshotResult> {
-    const { keys, commands, consistency } = this.#look;
+    const { keys, commands, consistency } = this.#query;
     const strong = consistency === 'strong';
     const request = {
       shard: onlyShard,
@@ -135,11 +135,11 @@ export class RegionSnapshotRead {
   }
 
   #answered(result: ReadResult, attempts: number): RegionOutcome {
-    if (result.replies.length !== this.#look.commands.length) {
+    if (result.replies.length !== this.#query.commands.length) {
       return { kind: 'fault', reason: 'its response is malformed' };
     }
     const replies = result.replies.map(snapshotReplyOf);
-    const via = this.#look.consistency === 'strong' ? 'lease' : 'local';
+    const via = this.#query.consistency === 'strong' ? 'lease' : 'local';
     const snapshot: Snapshot = { replies, region: this.#region.id, attempts, via };
     return { kind: 'answered', snapshot };
   }

@@ -25,7 +25,7 @@ export async function planScripts(
   run: UpstashRun,
   planned: readonly PlannedCommand[],
 ): Promise<readonly PlannedCommand[]> {
-  const ignorance = await learnTexts(run, planned);
+  const failure = await fetchTexts(run, planned);
   /** The scripts of earlier EVALs, which later EVALSHAs of the request may name. */
   const brought = new Map<string, UserScript>();
   return planned.map((one) => {
@@ -36,13 +36,13 @@ export async function planScripts(
     if (script !== null && plan.mayBeKept) brought.set(script.sha, script);
     const known = script ?? brought.get(sha ?? '') ?? null;
     // A read by digest needs the text here; for a write, the coordinator finds it.
-    if (ignorance !== null && known === null && plan.readsOnly) return refused(one, ignorance);
+    if (failure !== null && known === null && plan.readsOnly) return refused(one, failure);
     return { command, plan: planOfCall(run, call, known) };
   });
 }
 
 /** Fetches the texts that reads need. Returns the failure, or null. */
-async function learnTexts(
+async function fetchTexts(
   { scripts }: UpstashRun,
   planned: readonly PlannedCommand[],
 ): Promise<ReturnType<typeof failed> | null> {
@@ -50,10 +50,10 @@ async function learnTexts(
     const { sha = null, plan } = callOf(one) ?? {};
     return sha === null || plan === undefined ? [] : [{ sha, readsOnly: plan.readsOnly }];
   });
-  await scripts.settle(named.map(({ sha }) => sha));
+  await scripts.confirm(named.map(({ sha }) => sha));
   const needed = named.filter(({ sha, readsOnly }) => readsOnly || scripts.readsOnly(sha) === true);
-  const learnt = await scripts.learn([...new Set(needed.map(({ sha }) => sha))]);
-  return learnt.ok ? null : failed(learnt.problem);
+  const fetched = await scripts.fetchMissing([...new Set(needed.map(({ sha }) => sha))]);
+  return fetched.ok ? null : failed(fetched.problem);
 }
 
 function callOf({ command, plan }: PlannedCommand): ScriptCall | null {
@@ -69,7 +69,7 @@ function planOfCall(
   script: UserScript | null,
 ): UpstashPlan {
   const { readsOnly, mayBeKept } = plan;
-  if (sha !== null && !readsOnly) scripts.learnLater(sha, target.background);
+  if (sha !== null && !readsOnly) scripts.fetchLater(sha, target.background);
   if (!readsOnly && script?.readsOnly !== true) return { kind: 'write' };
   const isAsked = /_RO$/i.test(command[0] ?? '');
   // A script whose text shows that it only reads need not declare it by `flags=no-writes`.

@@ -79,7 +79,7 @@ async function keepAll(
   return scripts.map((script, index) => {
     if (!kept.ok) return failed(kept.problem);
     if (kept.value[index] !== 'kept') return { error: storeIsFull, status: 400 };
-    run.scripts.kept(script);
+    run.scripts.confirmed(script);
     return { reply: script.sha, isNullArray: false };
   });
 }
@@ -89,7 +89,7 @@ async function existAll(
   orders: readonly OrderOf<'exists'>[],
 ): Promise<readonly UpstashElement[]> {
   const shas = [...new Set(orders.flatMap((order) => order.shas.filter((sha) => sha !== null)))];
-  await scripts.settle(shas);
+  await scripts.confirm(shas);
   const known = await callCoordinator(dependencies, onlyShard, 'scriptsKnown', shas);
   return orders.map((order) => {
     if (!known.ok) return failed(known.problem);
