@@ -19,11 +19,7 @@ export const limits = {
   valueBytes: 512_000,
   /** The latest expiry of a key, in ms since 1970. Scripts add to it, and numbers are exact only below 2^53. */
   expiryMsMaximum: 4_000_000_000_000_000,
-  /**
-   * The last byte of a string that SETBIT, SETRANGE, BITFIELD or APPEND may reach: a region allocates and copies all
-   * before it. A script can set one of twice the length, by its memory. A GET of 511 MB would keep redis-server for
-   * 0.23 s, and a snapshot reads up to 16 keys without measuring them.
-   */
+  /** The last byte of a string that SETBIT, SETRANGE, BITFIELD or APPEND may reach: a region handles all before it. */
   reachedBytes: 16_000_000,
   /** Commands of one write. */
   operationsPerWrite: 128,
