@@ -102,10 +102,10 @@ local function compare(arguments, _, run)
 end
 
 -- Refuses an APPEND that extends a string beyond MOST_REACHED bytes, which lua-bundle.ts defines. A region copies the
--- whole string to stage a change of it, and a GET of 511 MB takes 0.23 s of redis-server's main thread, or 0.33 s of CPU
--- time with the sending; a snapshot may have 16 of them. Without APPEND, strings reach MOST_REACHED by SETRANGE, SETBIT
--- or BITFIELD, and twice that by SET in a script, whose memory is bounded; BITOP makes none longer than its sources. A
--- migrated database may hold longer ones.
+-- whole string to stage a change of it, and a GET of 511 MB takes 0.23 s of redis-server's main thread, or 0.33 s of
+-- CPU time with the sending; a snapshot may have 16 of them. Without APPEND, strings reach MOST_REACHED by SETRANGE,
+-- SETBIT or BITFIELD, and twice that by SET in a script, whose memory is bounded; BITOP makes none longer than its
+-- sources. A migrated database may hold longer ones.
 local function extend(arguments, _, run)
   local length = redis.pcall('STRLEN', arguments[2])
   local bytes = type(length) == 'number' and length + #arguments[3] or 0
