@@ -1,3 +1,8 @@
+/**
+ * The state machine of a shard: events go in, and the work of its shell comes out. Its parts are in the folders beside
+ * it.
+ */
+
 import { assert, unreachable } from '../assert.ts';
 import type { CoordinatorStatus, WriteRecord } from '../contracts/coordinator.ts';
 import type { InDoubt } from '../contracts/members.ts';
@@ -167,10 +172,12 @@ export class CoordinatorCore implements CoordinatorView {
     return this.#clock.read(given);
   }
 
+  /** The state of a write that storage does not have. */
   write(id: WriteId): LiveWrite {
     return this.#pendingWrites.live(id);
   }
 
+  /** True for a frame that is on its way under the same key, or that came again and is known here. */
   isUnderway({ id, idempotency, again }: Parameters<CoordinatorView['isUnderway']>[0]): boolean {
     const known = again && this.#pendingWrites.live(id).kind !== 'unknown';
     return (
@@ -178,10 +185,12 @@ export class CoordinatorCore implements CoordinatorView {
     );
   }
 
+  /** The regions that have applied a recorded write; null if it is not being applied any more, or never was. */
   appliedIn(record: WriteRecord): readonly RegionId[] | null {
     return this.#pendingConfirmations.appliedIn(record);
   }
 
+  /** The state of the shard and its regions. */
   status(): CoordinatorStatus {
     const { now } = this.#ready;
     return {
@@ -201,6 +210,7 @@ export class CoordinatorCore implements CoordinatorView {
     };
   }
 
+  /** The undecided transactions, the unacknowledged decisions, and the blocked keys. */
   inDoubt(): InDoubt {
     const { shard } = this.#config;
     const transactions = openTransactionsOf(

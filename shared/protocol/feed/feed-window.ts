@@ -37,6 +37,7 @@ export class FeedWindow {
     return this.#head;
   }
 
+  /** The sequence after which every published change is kept. */
   get keptAfter(): number {
     return this.#head - this.#kept.length;
   }

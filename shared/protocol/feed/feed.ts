@@ -94,6 +94,7 @@ export class FeedCore {
     return this.#serveThose(id);
   }
 
+  /** A follower has gone. */
   leave(id: FollowerId): void {
     this.#members.delete(id);
   }

@@ -34,6 +34,7 @@ export class AdminCommands {
     this.#parts = parts;
   }
 
+  /** Carries out a command. The answer is given in the same step, and follows a storage write. */
   take(order: AdminCommand): AdminCommandAnswer {
     if (this.#parts.members.founding.isOpen) return this.#takeBefore(order);
     switch (order.kind) {

@@ -1,3 +1,5 @@
+/** Strong reads that go through the coordinator: they wait for a turn, take a snapshot in a voter, and retry. */
+
 import type { ReadRequest, RegionFault } from '../../contracts/coordinator.ts';
 import { encodeReply } from '../../contracts/reply.ts';
 import { type Decision, holdScript, type SnapshotResult } from '../../contracts/round.ts';
@@ -73,10 +75,12 @@ export class CoordinatorReads {
     return this.#waiting.map(({ until }) => until);
   }
 
+  /** True while a read waits or has a snapshot on its way. */
   get busy(): boolean {
     return this.#waiting.length > 0 || this.#flights.size > 0;
   }
 
+  /** Takes in a read. It is refused at once if too many wait. */
   receive({ ticket, request }: Extract<CoordinatorEvent, { kind: 'read-requested' }>): void {
     if (this.#waiting.length >= limits.readsQueued) {
       const faults = [{ region: '', reason: 'too many reads wait for the coordinator' }];
@@ -138,6 +142,7 @@ export class CoordinatorReads {
     return oldest;
   }
 
+  /** A snapshot has ended: answers its read, or queues it again. */
   onSnapshot({
     number,
     result,

@@ -48,6 +48,7 @@ export class TransactionManager {
     this.#members = members;
   }
 
+  /** Lets the next `batch` look at the queue: something has changed that may let a frame begin. */
   requestBatch(): void {
     this.#batchRequested = true;
   }
@@ -65,6 +66,7 @@ export class TransactionManager {
     for (const parts of takeBatch(pendingWrites.queue, isLocked, ready.now)) this.begin(parts);
   }
 
+  /** Begins a transaction with these parts: all voters are asked to prepare it. */
   begin(parts: readonly PendingWrite[]): void {
     const { config, links, transactions, ready } = this.#parts;
     const { voters } = links;
@@ -184,6 +186,7 @@ export class TransactionManager {
     return true;
   }
 
+  /** Aborts every undecided transaction; the parts are queued again at once. */
   abortAll(): void {
     const { transactions, ready } = this.#parts;
     for (const transaction of transactions.undecided) this.abort(transaction, ready.now);

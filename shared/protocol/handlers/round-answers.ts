@@ -31,6 +31,7 @@ export class RoundAnswers {
     this.#parts = parts;
   }
 
+  /** Takes in the result of a round: updates its region, and counts its votes. */
   take({
     region,
     round,

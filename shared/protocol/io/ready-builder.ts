@@ -64,6 +64,7 @@ export class ReadyBuilder {
     this.#replies = [];
   }
 
+  /** Adds a write to the storage transaction of this step. */
   persist(write: StorageWrite): void {
     if (write.kind === 'commit' || write.kind === 'reject' || write.kind === 'clock') {
       this.#storedNow = Math.max(this.#storedNow, write.now);
@@ -89,18 +90,22 @@ export class ReadyBuilder {
     if (events.length > 0) this.persist({ kind: 'queue-events', events, callback });
   }
 
+  /** Sends a request, once the storage writes of this step are durable. */
   send(send: Send): void {
     this.#sends.push(send);
   }
 
+  /** Asks for a slice of the comparison. */
   compare(comparison: ComparisonRequest): void {
     this.#comparison = comparison;
   }
 
+  /** Gives a reply, once the storage writes of this step are durable. */
   reply(reply: CoordinatorReply): void {
     this.#replies.push(reply);
   }
 
+  /** Answers the caller of a write. */
   answer(ticket: Ticket, answer: WriteAnswer): void {
     this.reply({ kind: 'write', ticket, answer });
   }

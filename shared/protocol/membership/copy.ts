@@ -84,6 +84,7 @@ export class Copy {
     this.#listCursor = how.whole ? '0' : null;
   }
 
+  /** The phase of the copy. An assignment asserts that it may follow the present one. */
   get phase(): CopyPhase {
     return this.#phase;
   }

@@ -28,11 +28,13 @@ export class BlockedKeys {
     return { code: 'diverged', faults: [], reason };
   }
 
+  /** Blocks keys, which is stored with this step. */
   add(keys: readonly string[], detail: string): void {
     for (const key of keys) this.#details.set(key, detail);
     this.#ready.persist({ kind: 'block', keys: keys.map((key) => ({ key, detail })) });
   }
 
+  /** Unblocks keys, which is stored with this step. */
   remove(keys: readonly string[]): void {
     const known = keys.filter((key) => this.#details.delete(key));
     if (known.length > 0) this.#ready.persist({ kind: 'unblock', keys: known });

@@ -89,6 +89,7 @@ export class Founding {
     return this.#isOpen ? this.#faults.filter((_, at) => this.#links[at]?.contents === null) : [];
   }
 
+  /** The state of the founding for operators; null once the shard has members. */
   get status(): FoundingStatus | null {
     if (!this.#isOpen) return null;
     const verdict = this.#verdict;

@@ -39,6 +39,7 @@ export class Rejoin {
     return [{ region: this.#copy.target.region, reason }];
   }
 
+  /** The progress of the copy into a region; null if none is under way. */
   progressOf(link: RegionLink): CopyProgress | null {
     const copy = this.#copy?.target === link ? this.#copy : null;
     return copy === null ? null : copy.progress(this.#parts.ready.now);

@@ -47,6 +47,7 @@ export class Lease {
     this.#readersUntil = Math.max(this.#readersUntil, until);
   }
 
+  /** True if clients read there at present. */
   hasReaders(now: number): boolean {
     return now < this.#readersUntil;
   }

@@ -1,3 +1,8 @@
+/**
+ * The coordinator's view of one region. Decisions about its vote are made elsewhere; this file keeps its state
+ * together.
+ */
+
 import { assert } from '../../assert.ts';
 import type { CopyStep, Role, Round, RoundPair, RoundReply } from '../../contracts/round.ts';
 import { compareOrder, type RegionId, type TransactionOrder } from '../../ids.ts';
@@ -102,6 +107,7 @@ export class RegionLink {
     this.agreed = generation;
   }
 
+  /** It votes, even if it is about to leave. */
   get isVoter(): boolean {
     return this.membership.state === 'voter';
   }
@@ -193,6 +199,7 @@ export class RegionLink {
     return this.#locksListed || !this.#mayHoldOlderLocks;
   }
 
+  /** A prepare waits for a round to this region. */
   enqueue(transaction: Transaction): void {
     this.#prepares.push(transaction);
   }
@@ -357,6 +364,7 @@ export class RegionLink {
     return this.#lastStored;
   }
 
+  /** The record of the region for storage. */
   get stored(): StoredRegion {
     const { region, generation, former, begun, takes, agreed, pair, membership } = this;
     return { region, generation, former, begun, takes, agreed, pair, membership };

@@ -150,6 +150,7 @@ export class RegionLinks {
     return Math.max(0, ...this.all.map((link) => link.roundTripMs ?? 0));
   }
 
+  /** The number of requests on their way that take connections, those to removed regions included. */
   get flightCount(): number {
     return this.all.reduce((sum, link) => sum + link.flights.size, this.#orphans.size);
   }

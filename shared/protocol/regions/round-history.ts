@@ -20,6 +20,7 @@ export class RoundHistory {
     });
   }
 
+  /** Adds the pairs of a reply, and forgets those that are too old to be compared. */
   add(pairs: readonly RoundPair[]): void {
     for (const pair of pairs) {
       this.#nonces.set(...pair);

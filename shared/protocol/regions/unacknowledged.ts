@@ -37,6 +37,7 @@ export class UnacknowledgedDecisions {
     return oldest;
   }
 
+  /** All of them, in the order in which they were made. */
   get decisions(): readonly UnacknowledgedDecision[] {
     return [...this.#byTransaction.values()];
   }

@@ -91,6 +91,7 @@ export class FrameQueue {
     return this.#waitedKeys.has(everyKey) || keys.some((key) => this.#waitedKeys.has(key));
   }
 
+  /** Queues a frame at its place by priority and arrival. */
   add(waiting: PendingWrite): void {
     let low = 0;
     let high = this.#frames.length;

@@ -41,6 +41,7 @@ export class EventRouter {
     this.#subscriptions = subscriptions;
   }
 
+  /** The standing subscriptions have changed. */
   replace(subscriptions: readonly Subscription[]): void {
     this.#subscriptions = subscriptions;
   }

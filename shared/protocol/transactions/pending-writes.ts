@@ -58,6 +58,7 @@ export class PendingWrites {
     return this.#pending.get(id);
   }
 
+  /** The state of a write for those who ask: pending, given up by this instance, or unknown. */
   live(id: WriteId): LiveWrite {
     if (this.#pending.has(id)) return { kind: 'pending' };
     return this.#unavailable.get(id) ?? { kind: 'unknown' };

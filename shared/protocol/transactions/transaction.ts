@@ -94,6 +94,7 @@ export class Transaction {
     );
   }
 
+  /** The state of its votes together. */
   get tally(): Tally {
     return tallyOf([...this.#voters.values()].map((voter) => voter.state));
   }
@@ -109,6 +110,7 @@ export class Transaction {
     this.#state = next;
   }
 
+  /** True if a part runs a user's script. */
   get hasScripts(): boolean {
     return this.parts.some(({ frame }) => frame.operations.some(({ kind }) => kind === 'script'));
   }
@@ -208,12 +210,14 @@ export class Transaction {
     return Math.min(doubled, limits.retryBackoffMaxMs);
   }
 
+  /** The yes votes, with their outcomes and fingerprints. */
   get yesVotes() {
     return [...this.#voters]
       .filter(([, voter]) => voter.state === 'yes')
       .map(([region, { outcomes, fingerprints }]) => ({ region, outcomes, fingerprints }));
   }
 
+  /** The votes as they are recorded; one that is still out counts as missing. */
   get votes(): readonly VoteRecord[] {
     return [...this.#voters].map(([region, { state, ms, reason }]) => ({
       region,

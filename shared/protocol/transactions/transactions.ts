@@ -15,6 +15,7 @@ export class Transactions {
     this.#incarnation = incarnation;
   }
 
+  /** In the order in which they began. */
   get undecided(): readonly Transaction[] {
     return [...this.#undecided.values()];
   }
@@ -38,6 +39,7 @@ export class Transactions {
     return oldest?.order ?? null;
   }
 
+  /** True while the transaction is undecided in this instance. */
   isUndecided(order: TransactionOrder): boolean {
     return this.#undecided.has(keyOf(order));
   }
@@ -47,11 +49,13 @@ export class Transactions {
     return this.#undecided.get(keyOf(order)) ?? null;
   }
 
+  /** True if an undecided transaction locks the key; `everyKey` is locked by any of them. */
   isLocked(key: string): boolean {
     if (key === everyKey) return this.#undecided.size > 0;
     return this.#holders.has(key) || this.#holders.has(everyKey);
   }
 
+  /** The undecided transactions that lock one of these keys, each once. */
   holdersOf(keys: readonly string[]): readonly Transaction[] {
     if (areAll(keys)) return this.undecided;
     return [...new Set([...keys, everyKey].flatMap((key) => this.#holders.get(key) ?? []))];
