@@ -314,8 +314,8 @@ export class CoordinatorCore implements CoordinatorView {
   }
 
   #onWrite(event: Event<'write-received'>): void {
-    const waiting = this.#intake.receive(event);
-    if (waiting !== null) this.#transactionManager.begin([waiting]);
+    const write = this.#intake.receive(event);
+    if (write !== null) this.#transactionManager.begin([write]);
     else if (event.frame.priority > 0) this.#transactionManager.requestBatch();
   }
 
@@ -323,8 +323,8 @@ export class CoordinatorCore implements CoordinatorView {
   #onWrites({ arrivals }: Event<'writes-received'>): void {
     const together = this.#pendingWrites.nextArrival;
     for (const arrival of arrivals) {
-      const waiting = this.#intake.receive(arrival, together);
-      if (waiting !== null) this.#pendingWrites.enqueue(waiting);
+      const write = this.#intake.receive(arrival, together);
+      if (write !== null) this.#pendingWrites.enqueue(write);
     }
     this.#transactionManager.requestBatch();
   }

@@ -348,9 +348,9 @@ export const coordinatorMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'shared/protocol/transactions/pending-writes.ts',
-        find: 'for (const waiting of this.queue.frames) {',
+        find: 'for (const write of this.queue.frames) {',
         replace:
-          'for (const waiting of this.#pending.values()) {\n      if (waiting.frame.notAfter <= now + 200) this.giveUp(waiting, [], tooLate);\n    }\n    for (const waiting of this.queue.frames) {',
+          'for (const write of this.#pending.values()) {\n      if (write.frame.notAfter <= now + 200) this.giveUp(write, [], tooLate);\n    }\n    for (const write of this.queue.frames) {',
       },
     ],
     runner: 'simulation',

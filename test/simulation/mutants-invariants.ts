@@ -8,8 +8,8 @@ export const invariantMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'shared/protocol/transactions/admission.ts',
-        find: 'this.#bytes += by * waiting.frame.bytes;',
-        replace: 'this.#bytes += waiting.frame.bytes;',
+        find: 'this.#bytes += by * write.frame.bytes;',
+        replace: 'this.#bytes += write.frame.bytes;',
       },
     ],
     runner: 'simulation',

@@ -133,7 +133,7 @@ export const shellMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'shared/protocol/transactions/pending-writes.ts',
-        find: 'this.#ready.queueEvents(events, waiting.frame.callback);',
+        find: 'this.#ready.queueEvents(events, write.frame.callback);',
         replace: '',
       },
     ],

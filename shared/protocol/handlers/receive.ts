@@ -104,14 +104,14 @@ export class WriteIntake {
       this.#ready.answer(event.ticket, refusal);
       return null;
     }
-    const waiting = this.#pendingWrites.admit(event, together);
-    this.#pendingWrites.attend(waiting, event);
+    const write = this.#pendingWrites.admit(event, together);
+    this.#pendingWrites.attend(write, event);
     const isLocked = keys.some((key) => this.#transactions.isLocked(key));
     const isFree = !isLocked && !this.#pendingWrites.queue.waitsFor(keys);
     const obstacles = [...this.#links.obstacles, ...this.#members.obstacles];
-    if (isFree && obstacles.length === 0) return waiting;
-    this.#pendingWrites.hinder(waiting, obstacles);
-    this.#pendingWrites.enqueue(waiting);
+    if (isFree && obstacles.length === 0) return write;
+    this.#pendingWrites.hinder(write, obstacles);
+    this.#pendingWrites.enqueue(write);
     return null;
   }
 

@@ -98,16 +98,16 @@ export function checkQueue(core: CoordinatorInternals): void {
   let bytes = 0;
   let names = 0;
   let before: PendingWrite | null = null;
-  for (const waiting of queued) {
-    const { frame, retryAt } = waiting;
-    must(pending.get(frame.id) === waiting, 'a queued frame is a pending write', frame.id);
-    must(before === null || goesBefore(before, waiting), 'the queue is in order', frame.id);
+  for (const write of queued) {
+    const { frame, retryAt } = write;
+    must(pending.get(frame.id) === write, 'a queued frame is a pending write', frame.id);
+    must(before === null || goesBefore(before, write), 'the queue is in order', frame.id);
     must(ready.wakeAt <= frame.notAfter, 'a tick ends the time of each queued frame', frame.id);
     must(retryAt <= ready.now || ready.wakeAt <= retryAt, 'a tick ends each pause', frame.id);
     must(frame.notAfter > ready.now, 'no frame waits past its time (R19)', frame.id);
     bytes += frame.bytes;
     names += frame.keys.length;
-    before = waiting;
+    before = write;
     if (blocked.count > 0) {
       must(blocked.refusalOf(frame.keys) === null, 'no frame waits for a blocked key', frame.id);
     }
@@ -133,14 +133,14 @@ export function checkPending({ pendingWrites }: CoordinatorInternals): void {
   const { pending, pendingBytes, pendingByKey } = pendingWrites;
   let bytes = 0;
   let keyed = 0;
-  for (const [id, waiting] of pending) {
-    const { frame, admittedBytes } = waiting;
+  for (const [id, write] of pending) {
+    const { frame, admittedBytes } = write;
     must(frame.id === id, 'a pending write stands under its id', id);
     bytes += admittedBytes;
     if (frame.idempotency === null) continue;
     keyed += 1;
     must(
-      pendingByKey.get(frame.idempotency.key) === waiting,
+      pendingByKey.get(frame.idempotency.key) === write,
       'a pending write is found by its idempotency key (P4)',
       id,
     );

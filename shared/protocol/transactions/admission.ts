@@ -92,32 +92,32 @@ export class FrameQueue {
   }
 
   /** Queues a frame at its place by priority and arrival. */
-  add(waiting: PendingWrite): void {
+  add(write: PendingWrite): void {
     let low = 0;
     let high = this.#frames.length;
     while (low < high) {
       const middle = (low + high) >> 1;
       const other = this.#frames[middle];
-      if (other !== undefined && goesBefore(other, waiting)) low = middle + 1;
+      if (other !== undefined && goesBefore(other, write)) low = middle + 1;
       else high = middle;
     }
-    this.#frames.splice(low, 0, waiting);
-    this.#count(waiting, 1);
+    this.#frames.splice(low, 0, write);
+    this.#count(write, 1);
   }
 
   /** Removes every frame that `leaves` picks, and returns them in order. */
-  take(leaves: (waiting: PendingWrite) => boolean): readonly PendingWrite[] {
+  take(leaves: (write: PendingWrite) => boolean): readonly PendingWrite[] {
     const taken: PendingWrite[] = [];
     const kept: PendingWrite[] = [];
-    for (const waiting of this.#frames) (leaves(waiting) ? taken : kept).push(waiting);
+    for (const write of this.#frames) (leaves(write) ? taken : kept).push(write);
     if (taken.length > 0) this.#frames = kept;
-    for (const waiting of taken) this.#count(waiting, -1);
+    for (const write of taken) this.#count(write, -1);
     return taken;
   }
 
-  #count(waiting: PendingWrite, by: 1 | -1): void {
-    this.#bytes += by * waiting.frame.bytes;
-    for (const key of waiting.frame.keys) {
+  #count(write: PendingWrite, by: 1 | -1): void {
+    this.#bytes += by * write.frame.bytes;
+    for (const key of write.frame.keys) {
       const count = (this.#waitedKeys.get(key) ?? 0) + by;
       if (count === 0) this.#waitedKeys.delete(key);
       else this.#waitedKeys.set(key, count);
@@ -158,16 +158,15 @@ export function takeBatch(
   const groupOfKey = new Map<string, Group>();
   const blocked = new Set<string>();
   const behindPause = new Set<string>();
-  queue.take((waiting) => {
-    const { keys } = waiting.frame;
-    const inOrder =
-      waiting.together === null ? [] : keys.map((key) => `${waiting.together} ${key}`);
-    if (waiting.retryAt > now || inOrder.some((name) => behindPause.has(name))) {
+  queue.take((write) => {
+    const { keys } = write.frame;
+    const inOrder = write.together === null ? [] : keys.map((key) => `${write.together} ${key}`);
+    if (write.retryAt > now || inOrder.some((name) => behindPause.has(name))) {
       for (const name of inOrder) behindPause.add(name);
       return false;
     }
     const isFree = !keys.some((key) => blocked.has(key) || isLocked(key));
-    if (isFree && mayStandBeside(keys, groupOfKey, blocked) && join(waiting, groupOfKey)) {
+    if (isFree && mayStandBeside(keys, groupOfKey, blocked) && join(write, groupOfKey)) {
       return true;
     }
     for (const key of keys) blocked.add(key);
@@ -191,16 +190,16 @@ function mayStandBeside(
 /**
  * Puts a frame into the one group that its keys lead to, merging groups that it connects; false if that is too large.
  */
-function join(waiting: PendingWrite, groupOfKey: Map<string, Group>): boolean {
+function join(write: PendingWrite, groupOfKey: Map<string, Group>): boolean {
   const touched = new Set<Group>();
-  for (const key of waiting.frame.keys) {
+  for (const key of write.frame.keys) {
     const group = groupOfKey.get(key);
     if (group !== undefined) touched.add(group);
   }
   const groups = [...touched];
   const parts = groups.reduce((sum, group) => sum + group.parts.length, 1);
-  const bytes = groups.reduce((sum, group) => sum + group.bytes, waiting.frame.bytes);
-  const most = Math.min(mostWith(waiting), ...groups.map((group) => group.most));
+  const bytes = groups.reduce((sum, group) => sum + group.bytes, write.frame.bytes);
+  const most = Math.min(mostWith(write), ...groups.map((group) => group.most));
   if (groups.length > 0 && (parts > most || bytes > limits.transactionBytes)) return false;
   const [only = { parts: [], keys: new Set<string>(), bytes: 0, most }, ...rest] = groups;
   for (const group of rest) {
@@ -210,10 +209,10 @@ function join(waiting: PendingWrite, groupOfKey: Map<string, Group>): boolean {
       groupOfKey.set(key, only);
     }
   }
-  only.parts.push(waiting);
+  only.parts.push(write);
   only.bytes = bytes;
   only.most = most;
-  for (const key of waiting.frame.keys) {
+  for (const key of write.frame.keys) {
     only.keys.add(key);
     groupOfKey.set(key, only);
   }

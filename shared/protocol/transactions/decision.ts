@@ -34,8 +34,8 @@ export function recordDecision(
   const id = formatTransactionId({ shard, incarnation, sequence: number });
   const { votes } = transaction;
   let sequence = lastSequence;
-  const writes = transaction.parts.map((waiting, position): DecidedWrite => {
-    const { frame, arrivedAt, attempts, keysKeptMs } = waiting;
+  const writes = transaction.parts.map((write, position): DecidedWrite => {
+    const { frame, arrivedAt, attempts, keysKeptMs } = write;
     const part = parts[position];
     assert(part !== undefined, 'a decided part has an outcome');
     const committed = outcomeKindOf(part) === 'done';

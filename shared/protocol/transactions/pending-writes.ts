@@ -72,7 +72,7 @@ export class PendingWrites {
   /** Takes a new frame in. It is not queued yet. */
   admit({ frame, room }: Arrival, together: number | null): PendingWrite {
     this.#arrivals += 1;
-    const waiting: PendingWrite = {
+    const write: PendingWrite = {
       frame,
       arrival: this.#arrivals,
       arrivedAt: this.#ready.now,
@@ -92,27 +92,27 @@ export class PendingWrites {
       retryAt: 0,
       faults: [],
     };
-    this.#pending.set(frame.id, waiting);
+    this.#pending.set(frame.id, write);
     this.#pendingBytes += frame.bytes;
-    if (frame.idempotency !== null) this.#pendingByKey.set(frame.idempotency.key, waiting);
-    return waiting;
+    if (frame.idempotency !== null) this.#pendingByKey.set(frame.idempotency.key, write);
+    return write;
   }
 
   /** One more caller waits for the frame; one that does not wait is answered that it has been taken in. */
-  attend(waiting: PendingWrite, { async, ticket, frame }: Arrival): void {
-    if (async) this.#ready.answer(ticket, { kind: 'accepted', id: waiting.frame.id });
-    else waiting.callers.push({ ticket, ack: frame.ack, until: frame.notAfter });
+  attend(write: PendingWrite, { async, ticket, frame }: Arrival): void {
+    if (async) this.#ready.answer(ticket, { kind: 'accepted', id: write.frame.id });
+    else write.callers.push({ ticket, ack: frame.ack, until: frame.notAfter });
   }
 
-  /** Queues a frame that cannot go, or not again before `waiting.retryAt`. */
-  enqueue(waiting: PendingWrite): void {
-    this.queue.add(waiting);
-    this.#ready.schedule(waiting.frame.notAfter, waiting.retryAt);
+  /** Queues a frame that cannot go, or not again before `write.retryAt`. */
+  enqueue(write: PendingWrite): void {
+    this.queue.add(write);
+    this.#ready.schedule(write.frame.notAfter, write.retryAt);
   }
 
   /** Notes the obstacles of a waiting frame, if there are any: they may be gone when its time is over. */
-  hinder(waiting: PendingWrite, obstacles: readonly RegionFault[]): void {
-    if (obstacles.length > 0) waiting.faults = obstacles;
+  hinder(write: PendingWrite, obstacles: readonly RegionFault[]): void {
+    if (obstacles.length > 0) write.faults = obstacles;
   }
 
   /** The frame has been decided. */
@@ -124,48 +124,48 @@ export class PendingWrites {
 
   /** Answers that nothing was written: no attempt is under way, and none will start. */
   giveUp(
-    waiting: PendingWrite,
+    write: PendingWrite,
     faults: readonly RegionFault[],
     reason: string,
     code: UnavailableCode | null = null,
   ): void {
-    const { id } = waiting.frame;
+    const { id } = write.frame;
     if (code === null) this.#ready.noteLateAnswer();
     this.#unavailable.set(id, { kind: 'unavailable', faults, reason, code });
-    this.#end(waiting, { kind: 'unavailable', id, faults, reason, code }, reason);
+    this.#end(write, { kind: 'unavailable', id, faults, reason, code }, reason);
   }
 
   /** Answers that the frame can never be carried out as it is: nothing was written, and no attempt is under way. */
   refuse(
-    waiting: PendingWrite,
+    write: PendingWrite,
     problem: Extract<WriteAnswer, { kind: 'refused' }>['problem'],
     detail: string,
   ): void {
-    const { id } = waiting.frame;
+    const { id } = write.frame;
     this.#unavailable.set(id, { kind: 'unavailable', faults: [], reason: detail, code: null });
-    this.#end(waiting, { kind: 'refused', problem, detail }, detail);
+    this.#end(write, { kind: 'refused', problem, detail }, detail);
   }
 
-  #end(waiting: PendingWrite, answer: WriteAnswer, reason: string): void {
-    this.forget(waiting);
+  #end(write: PendingWrite, answer: WriteAnswer, reason: string): void {
+    this.forget(write);
     const [oldest] = this.#unavailable.keys();
     if (this.#unavailable.size > limits.framesQueued && oldest !== undefined) {
       this.#unavailable.delete(oldest);
     }
-    const events = this.#eventRouter.abandoned(waiting.frame, this.#ready.now, reason);
-    this.#ready.queueEvents(events, waiting.frame.callback);
-    for (const { ticket } of waiting.callers) this.#ready.answer(ticket, answer);
+    const events = this.#eventRouter.abandoned(write.frame, this.#ready.now, reason);
+    this.#ready.queueEvents(events, write.frame.callback);
+    for (const { ticket } of write.callers) this.#ready.answer(ticket, answer);
   }
 
   /** Gives up the queued frames whose time is over, and plans for the others. */
   sweep(obstacles: readonly RegionFault[]): void {
     const { now } = this.#ready;
-    for (const waiting of this.queue.take(({ frame }) => frame.notAfter <= now)) {
-      this.giveUp(waiting, obstacles.length > 0 ? obstacles : waiting.faults, tooLate);
+    for (const write of this.queue.take(({ frame }) => frame.notAfter <= now)) {
+      this.giveUp(write, obstacles.length > 0 ? obstacles : write.faults, tooLate);
     }
-    for (const waiting of this.queue.frames) {
-      this.hinder(waiting, obstacles);
-      this.#ready.schedule(waiting.frame.notAfter, waiting.retryAt);
+    for (const write of this.queue.frames) {
+      this.hinder(write, obstacles);
+      this.#ready.schedule(write.frame.notAfter, write.retryAt);
     }
   }
 }

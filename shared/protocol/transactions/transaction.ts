@@ -146,13 +146,13 @@ export class Transaction {
   listFoundKeys(parts: Extract<Vote, { kind: 'unlisted' }>['parts']): void {
     this.#isSearch = true;
     for (const { part, keys } of parts) {
-      const waiting = this.parts[part];
-      if (waiting === undefined) continue;
-      waiting.keyDiscoveryAttempts += 1;
-      const { frame } = waiting;
+      const write = this.parts[part];
+      if (write === undefined) continue;
+      write.keyDiscoveryAttempts += 1;
+      const { frame } = write;
       const found = keys.filter((key) => !frame.keys.includes(key));
       const bytes = found.reduce((sum, key) => sum + bytesOfText(key).length, frame.bytes);
-      waiting.frame = { ...frame, keys: [...frame.keys, ...found], bytes };
+      write.frame = { ...frame, keys: [...frame.keys, ...found], bytes };
     }
   }
 
@@ -166,14 +166,14 @@ export class Transaction {
     region: RegionId,
     { part, command }: Extract<Vote, { kind: 'lacking' }>,
   ): void {
-    const waiting = this.parts[part];
-    if (waiting !== undefined) waiting.lacking = { region, command };
+    const write = this.parts[part];
+    if (write !== undefined) write.lacking = { region, command };
   }
 
   /** A region without memory refuses a part. The others that take memory would be next. */
   noteDenied({ part: denied }: Extract<Vote, { kind: 'denied' }>): void {
-    this.parts.forEach((waiting, part) => {
-      if (part === denied || waiting.frame.operations.some(isGrowing)) waiting.isDenied = true;
+    this.parts.forEach((write, part) => {
+      if (part === denied || write.frame.operations.some(isGrowing)) write.isDenied = true;
     });
   }
 
