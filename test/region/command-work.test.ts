@@ -176,6 +176,27 @@ describe('the work of a command', () => {
     expect(await answer(['KEYS', '*'])).toEqual({ error: expect.stringContaining(tooMuch) });
   });
 
+  it.each([
+    ['SMEMBERS s1000', 'SMEMBERS s1001'],
+    ['HGETALL h1000', 'HGETALL h1001'],
+    ['HKEYS h1000', 'HKEYS h1001'],
+    ['HVALS h1000', 'HVALS h1001'],
+  ])('lets a script in a snapshot read %s, and refuses %s', async (fits, exceeds) => {
+    expect(await answer(['EVAL_RO', text, '0', ...fits.split(' ')])).not.toHaveProperty('error');
+    const refused = await answer(['EVAL_RO', text, '0', ...exceeds.split(' ')]);
+    expect(refused).toEqual({ error: expect.stringContaining(tooMuch) });
+  });
+
+  it('is measured for a whole collection that a snapshot reads beside many keys', async () => {
+    const others = Array.from({ length: limits.keysReadUnmeasured }, (_, at) => ['GET', `k${at}`]);
+    const compiled = compileReads([['HGETALL', 'h1001'], ['HGETALL', 'h200'], ...others]);
+    if (!compiled.ok) throw new Error(compiled.detail);
+    const result = await client.snapshot(snapshotOf(compiled.keys, compiled.commands), 0);
+    const [refused, read] = result.kind === 'read' ? result.replies : [];
+    expect(refused).toEqual({ error: expect.stringContaining(tooMuch) });
+    expect(read).toHaveLength(400);
+  });
+
   it('is no more than a small draw or a slice needs, in a snapshot', async () => {
     expect(await answer(['EVAL_RO', text, '0', 'SRANDMEMBER', 's1001', '3'])).toHaveLength(3);
     expect(await answer(['EVAL_RO', text, '0', 'SSCAN', 's1001', '0'])).toHaveLength(2);
