@@ -145,9 +145,10 @@ async function persistenceCheck(run: CommandRunner, info: Info): Promise<DoctorC
   const sync = await setting(run, 'appendfsync');
   if (sync === 'always') return good(name, 'append-only file, synced always');
   const advice =
-    'Nothing, if you accept the risk: if its machine crashes it may lose the last writes, and is then evicted and copied whole. `appendfsync always` prevents that.';
+    'Nothing, if you accept the risk: a crash may lose the last acknowledged writes, and the region is then evicted and copied whole. `appendfsync always` prevents that.';
   const found = 'append-only file, synced';
-  if (sync !== null) return doubtful(name, `${found} ${sync}`, advice);
+  const when = sync === 'no' ? 'by its operating system' : sync;
+  if (when !== null) return doubtful(name, `${found} ${when}`, advice);
   return { name, status: 'unknown', found: `${found}: not reported`, advice };
 }
 
