@@ -23,16 +23,16 @@ function mixed(): CoordinatorStorage {
 
 /** The sequences of all changes from the beginning, page by page. */
 function follow(storage: CoordinatorStorage, asked: typeof plain): readonly number[] {
-  const seen: number[] = [];
+  const sequences: number[] = [];
   let since = 0;
   while (since < 6) {
     const page = storage.changes.page({ ...asked, since }, 6);
     if (page.kind !== 'page') throw new Error(`no page, but ${page.kind}`);
     expect(page.next).toBeGreaterThan(since);
-    seen.push(...page.changes.map(({ sequence }) => sequence));
+    sequences.push(...page.changes.map(({ sequence }) => sequence));
     since = page.next;
   }
-  return seen;
+  return sequences;
 }
 
 describe('a log with changes of members', () => {
@@ -48,8 +48,8 @@ describe('a log with changes of members', () => {
     expect(follow(storage, asked)).toEqual([2, 3, 4, 6]);
     const page = storage.changes.page({ ...asked, since: 5 }, 6);
     const member = changeAt(6);
-    const told = { sequence: 6, id: '', transaction: '', at: 6, keys: [], member };
-    expect(page).toEqual({ kind: 'page', changes: [told], next: 6, newest: 6 });
+    const memberChange = { sequence: 6, id: '', transaction: '', at: 6, keys: [], member };
+    expect(page).toEqual({ kind: 'page', changes: [memberChange], next: 6, newest: 6 });
   });
 
   it('skips a page that holds only changes of members which were not requested', () => {

@@ -27,8 +27,8 @@ function store(storage: CoordinatorStorage, writes: readonly DecidedWrite[], seq
 
 function rejected(storage: CoordinatorStorage, number: number, decidedAt: number): void {
   const { record, ...write } = writeOf(number, decidedAt);
-  const told = { ...record, outcome: 'rejected' as const, sequence: null, part: '[1,0,null]' };
-  storage.write([{ kind: 'reject', writes: [{ ...write, record: told }], now: decidedAt }]);
+  const rejection = { ...record, outcome: 'rejected' as const, sequence: null, part: '[1,0,null]' };
+  storage.write([{ kind: 'reject', writes: [{ ...write, record: rejection }], now: decidedAt }]);
 }
 
 const countOf = (memory: MemoryStorage, table: string) =>

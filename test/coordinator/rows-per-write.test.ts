@@ -74,7 +74,7 @@ describe('a lease', () => {
     const before = memory.rowsWritten;
     let rounds = 0;
     for (let tenths = 0; tenths < 600; tenths += 1) {
-      if (tenths % 50 === 0) instance.want('near', limits.leaseReadersMinMs);
+      if (tenths % 50 === 0) instance.requestLease('near', limits.leaseReadersMinMs);
       instance.advance(100);
       rounds += instance.flights.length;
       instance.executeAll();

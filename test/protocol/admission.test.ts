@@ -74,12 +74,12 @@ describe('a batch', () => {
   });
 
   it('leaves behind a frame whose key is locked, and every later frame on any of its keys', () => {
-    const multi = waiting(['held', 'a']);
+    const multi = waiting(['locked', 'a']);
     const later = waiting(['a']);
     const latest = waiting(['a', 'b']);
     const other = waiting(['c']);
     const queue = queueOf(multi, later, latest, other);
-    expect(takeBatch(queue, (key) => key === 'held', 0)).toEqual([[other]]);
+    expect(takeBatch(queue, (key) => key === 'locked', 0)).toEqual([[other]]);
     expect(queue.frames).toEqual([multi, later, latest]);
   });
 
@@ -134,18 +134,21 @@ describe('any batch', () => {
   });
   const inputs = fc.record({
     frames: fc.array(frame, { maxLength: 30 }),
-    held: fc.uniqueArray(key, { maxLength: 2 }),
+    locked: fc.uniqueArray(key, { maxLength: 2 }),
   });
 
   /** Takes one batch of the given frames at time 0. */
-  function take({ frames, held }: typeof inputs extends fc.Arbitrary<infer Input> ? Input : never) {
+  function take({
+    frames,
+    locked,
+  }: typeof inputs extends fc.Arbitrary<infer Input> ? Input : never) {
     const all = frames.map(({ keys, priority, bytes, retryAt }) =>
       waiting(keys, { frame: frameOf(keys, { priority, bytes }), retryAt }),
     );
     const queue = queueOf(...all);
     const inOrder = [...queue.frames];
-    const groups = takeBatch(queue, (name) => held.includes(name), 0);
-    return { all, inOrder, groups, taken: groups.flat(), left: queue.frames, held };
+    const groups = takeBatch(queue, (name) => locked.includes(name), 0);
+    return { all, inOrder, groups, taken: groups.flat(), left: queue.frames, locked };
   }
 
   it('loses no frame, and takes none twice', () => {
@@ -161,12 +164,12 @@ describe('any batch', () => {
   it('never puts one key into two transactions, and never takes a locked key', () => {
     fc.assert(
       fc.property(inputs, (given) => {
-        const { groups, held } = take(given);
+        const { groups, locked } = take(given);
         const names = groups.flatMap((group) => [
           ...new Set(group.flatMap((one) => one.frame.keys)),
         ]);
         expect(new Set(names).size).toBe(names.length);
-        expect(names.filter((name) => held.includes(name))).toEqual([]);
+        expect(names.filter((name) => locked.includes(name))).toEqual([]);
       }),
     );
   });
@@ -201,8 +204,8 @@ describe('any batch', () => {
   it('leaves only frames that have a reason to wait', () => {
     fc.assert(
       fc.property(inputs, (given) => {
-        const { left, held, all } = take(given);
-        if (held.length > 0 || all.some((one) => one.retryAt > 0)) return;
+        const { left, locked, all } = take(given);
+        if (locked.length > 0 || all.some((one) => one.retryAt > 0)) return;
         const bytes = all.reduce((sum, one) => sum + one.frame.bytes, 0);
         if (bytes <= limits.transactionBytes) expect(left).toEqual([]);
       }),

@@ -64,10 +64,10 @@ describe('an event in the outbox', () => {
     const confirmations = new EventRouter([]);
     const write = writeOf({ callback });
     expect(confirmations.decided(write)).toEqual([]);
-    const owed = confirmations.confirmed(write, 1_200, { near: 20, far: null });
-    expect(owed).toEqual(confirmations.confirmed(write, 1_200, { near: 20, far: null }));
-    expect(owed).toMatchObject([{ endpoint: 'cb_one', id: '0-a.write.confirmed', at: 1_200 }]);
-    expect(bodyOf(owed[0])).toEqual({
+    const events = confirmations.confirmed(write, 1_200, { near: 20, far: null });
+    expect(events).toEqual(confirmations.confirmed(write, 1_200, { near: 20, far: null }));
+    expect(events).toMatchObject([{ endpoint: 'cb_one', id: '0-a.write.confirmed', at: 1_200 }]);
+    expect(bodyOf(events[0])).toEqual({
       type: 'write.confirmed',
       timestamp: '1970-01-01T00:00:01.200Z',
       data: {

@@ -158,9 +158,9 @@ describe('every voter out of memory', () => {
     const harness = CoreHarness.calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     runFull(harness, 100, harness.regions);
-    const told = harness.answerTo(ticket);
-    expect(told).toMatchObject({ kind: 'unavailable', code: 'full' });
-    const faults = told?.kind === 'unavailable' ? told.faults.map(({ region }) => region) : [];
+    const answer = harness.answerTo(ticket);
+    expect(answer).toMatchObject({ kind: 'unavailable', code: 'full' });
+    const faults = answer?.kind === 'unavailable' ? answer.faults.map(({ region }) => region) : [];
     expect(faults.toSorted()).toEqual([...harness.regions].sort());
     for (let waited = 0; waited < 3 * timing.outAfterMs; waited += 500) {
       harness.arrive(frameOf(['a'], lasting));

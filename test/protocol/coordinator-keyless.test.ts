@@ -101,8 +101,8 @@ function expectWhole(messages: readonly string[]): void {
       cause: null,
       health: 'answering',
     });
-    const told = modelOf(region).published.map(({ channel, text }) => `${channel} ${text}`);
-    expect(told).toEqual(messages);
+    const published = modelOf(region).published.map(({ channel, text }) => `${channel} ${text}`);
+    expect(published).toEqual(messages);
     expect(modelOf(region).locks()).toEqual([]);
   }
   expect(harness.changes).toEqual([]);

@@ -17,9 +17,9 @@ describe('the admission', () => {
   it('takes no more bytes than the limit of the queue, and answers busy to the next', () => {
     const harness = CoreHarness.begun();
     // It is undecided, and in memory as well as those that wait.
-    const held = frameOf(['a']);
-    harness.arrive(held);
-    harness.arrive(frameOf(['a'], { bytes: limits.queuedBytes - 100 - held.bytes }));
+    const undecided = frameOf(['a']);
+    harness.arrive(undecided);
+    harness.arrive(frameOf(['a'], { bytes: limits.queuedBytes - 100 - undecided.bytes }));
     expect(harness.answerTo(harness.arrive(frameOf(['a'], { bytes: 101 })))?.kind).toBe('busy');
     expect(harness.answerTo(harness.arrive(frameOf(['a'], { bytes: 100 })))).toBeUndefined();
   });

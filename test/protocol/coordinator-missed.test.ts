@@ -74,18 +74,18 @@ describe('the keys that a region has missed', () => {
   });
 
   it('have the sequence of their last commit, if several are unacknowledged', () => {
-    const owed = new UnacknowledgedDecisions();
+    const unacknowledged = new UnacknowledgedDecisions();
     const decisions = [
       { transaction: [1, 1], outcome: 'commit', keys: ['a', 'b'] },
       { transaction: [1, 2], outcome: 'commit', keys: ['b'] },
       { transaction: [1, 3], outcome: 'abort', keys: ['a', 'b', 'c'] },
     ] as const;
-    for (const [at, decision] of decisions.entries()) owed.add(decision, at + 7, 10, 0);
-    expect(owed.abandon()).toEqual([
+    for (const [at, decision] of decisions.entries()) unacknowledged.add(decision, at + 7, 10, 0);
+    expect(unacknowledged.abandon()).toEqual([
       ['a', 7],
       ['b', 8],
     ]);
-    expect(owed.count).toBe(0);
+    expect(unacknowledged.count).toBe(0);
   });
 
   it('do not include those of transactions that were aborted', () => {

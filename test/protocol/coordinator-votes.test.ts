@@ -74,8 +74,10 @@ describe('a vote', () => {
     const [first] = harness.flights;
     if (first === undefined) throw new Error('two rounds were sent');
     harness.execute(first, { votes: [{ kind: 'refused', reason: 'OOM' }] });
-    const told = harness.core.status().regions.filter(({ unacknowledged }) => unacknowledged > 0);
-    expect(told.map(({ region }) => region).sort()).toEqual(asked.sort());
+    const unacknowledged = harness.core
+      .status()
+      .regions.filter((region) => region.unacknowledged > 0);
+    expect(unacknowledged.map(({ region }) => region).sort()).toEqual(asked.sort());
     harness.settle();
     expect(harness.record(ticket)).toMatchObject({ transaction: '0.3.2', attempts: 2 });
   });

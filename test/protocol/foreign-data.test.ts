@@ -74,7 +74,7 @@ describe('a region that holds the state of another Lockstep', () => {
     expect(harness.command(returnFar)).toMatchObject({ keys: { far: 41 } });
   });
 
-  it('is held again if it has got more keys since, in the step that would drop them as well', () => {
+  it('requires its number again if it has got more keys since, in the step that would drop them as well', () => {
     for (const isLate of [false, true]) {
       const harness = probed();
       harness.reportKeys(harness.flight('far'), 40, 12);
@@ -86,7 +86,7 @@ describe('a region that holds the state of another Lockstep', () => {
     }
   });
 
-  it('is held again if the state has become that of a third one', () => {
+  it('requires its number again if the state has become that of a third one', () => {
     const harness = probed();
     harness.reportKeys(harness.flight('far'), 40, 12);
     harness.command({ ...returnFar, force: true, replace: 40 });
@@ -170,7 +170,7 @@ describe('a region that was force-recovered and is superseded', () => {
 
 // Between the force-recovery and its first vote no region votes: its data is all that is left.
 describe('a region that is force-recovered and does not vote yet', () => {
-  function believed(): CoreHarness {
+  function forceRecovered(): CoreHarness {
     const harness = CoreHarness.begun({ regions: ['near', 'far'] });
     harness.command({ kind: 'believe', region: 'far' });
     return harness;
@@ -182,7 +182,7 @@ describe('a region that is force-recovered and does not vote yet', () => {
   ] as const)(
     'is not lost by the order to $kind it, as it will be the last that votes',
     (order) => {
-      const harness = believed();
+      const harness = forceRecovered();
       expect(harness.statusOf('far').state).toBe('copying');
       expect(harness.command(order).kind).toBe('refused');
       harness.run(limits.leaseTtlMs + limits.leaseDriftMs + limits.copyPauseMs, ['far']);
@@ -193,7 +193,7 @@ describe('a region that is force-recovered and does not vote yet', () => {
   );
 
   it('is not forgotten by the next instance before it has been copied, even if it has left the configuration', () => {
-    const harness = believed().restarted({ regions: ['near'] });
+    const harness = forceRecovered().restarted({ regions: ['near'] });
     harness.tick();
     harness.run(2 * limits.outProbeBackoffMaxMs, ['near', 'far']);
     expect(harness.core.status().regions.map(({ region, state }) => `${region} ${state}`)).toEqual([

@@ -366,9 +366,9 @@ describe('regions that hold equally many keys', () => {
     expect(again?.number).not.toBe(number);
     for (const region of harness.regions) harness.holds.set(region, 5);
     harness.run(2 * limits.foundingRecountBackoffMinMs + 10);
-    const anew = harness.steps.flatMap(({ comparison }) => comparison ?? []).at(-1);
-    expect(anew?.number).not.toBe(again?.number);
-    expect(anew?.cursor).toBeNull();
+    const restarted = harness.steps.flatMap(({ comparison }) => comparison ?? []).at(-1);
+    expect(restarted?.number).not.toBe(again?.number);
+    expect(restarted?.cursor).toBeNull();
   });
 
   it('are compared again from the start if a region is added or removed meanwhile', () => {

@@ -72,7 +72,7 @@ class Divergence {
     const { timeline, storage } = this.#simulation;
     // If the coordinator died with the admin command, the operator repeats it.
     for (let attempt = 0; attempt < 3 && storage.durable.blocked.size > 0; attempt += 1) {
-      this.#simulation.coordinator.order({ kind: 'repair', source, keys: [repaired] });
+      this.#simulation.coordinator.command({ kind: 'repair', source, keys: [repaired] });
       timeline.run(timeline.now + 20_000, 1_000_000);
     }
   }

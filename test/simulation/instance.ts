@@ -99,7 +99,7 @@ export class Instance {
     });
   }
 
-  order(command: AdminCommand): void {
+  command(command: AdminCommand): void {
     this.step({ kind: 'admin-command', ticket: this.#expect(() => {}), command });
   }
 

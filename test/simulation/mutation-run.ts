@@ -34,12 +34,13 @@ if (values.page) writePage();
 else await showKillers();
 
 async function showKillers(): Promise<void> {
-  const wanted = mutants.filter(
+  const selected = mutants.filter(
     ({ rule, name }) =>
       positionals.length === 0 || positionals.some((one) => one === rule || name === one),
   );
-  if (wanted.length === 0) refuse(help, `No mutant or rule is named ${positionals.join(' or ')}.`);
-  for (const { rule, name, patches, runner, seeds } of wanted) {
+  if (selected.length === 0)
+    refuse(help, `No mutant or rule is named ${positionals.join(' or ')}.`);
+  for (const { rule, name, patches, runner, seeds } of selected) {
     const { failures } = await runInParallel({
       runner,
       patches,

@@ -35,7 +35,7 @@ export class Operator {
     const region = random.pick([...regions.keys()]);
     if (!this.configured.has(region)) this.#add(region);
     else {
-      if (random.chance(weather.believes)) this.#believe(region);
+      if (random.chance(weather.forceRecoveries)) this.#forceRecover(region);
       this.#remove(region);
     }
   }
@@ -44,7 +44,7 @@ export class Operator {
     const { coordinator } = this.#simulation;
     if (coordinator.core.status().regions.some((known) => known.region === region)) return;
     this.configured.add(region);
-    coordinator.order({ kind: 'add', region, replace });
+    coordinator.command({ kind: 'add', region, replace });
   }
 
   #remove(region: string): void {
@@ -57,11 +57,11 @@ export class Operator {
       );
     if (!staying.some((known) => known.region !== region)) return;
     this.configured.delete(region);
-    coordinator.order({ kind: 'remove', region });
+    coordinator.command({ kind: 'remove', region });
   }
 
   /** Force-recovers a voter that has applied every decision, so nothing is lost. */
-  #believe(besides: string): void {
+  #forceRecover(besides: string): void {
     const { coordinator, random } = this.#simulation;
     const whole = coordinator.core
       .status()
@@ -74,7 +74,7 @@ export class Operator {
           unacknowledged === 0,
       );
     if (whole.length === 0) return;
-    coordinator.order({ kind: 'believe', region: random.pick(whole).region });
+    coordinator.command({ kind: 'believe', region: random.pick(whole).region });
   }
 
   /** In the end every region is to be a member. */
@@ -90,7 +90,7 @@ export class Operator {
       for (const { region, membership } of storage.durable.regions.values()) {
         if (membership.state !== 'out' || !membership.manualReturn) continue;
         const order = { kind: 'return', region, whole: false, force: true, replace } as const;
-        this.#simulation.coordinator.order(order);
+        this.#simulation.coordinator.command(order);
       }
       this.#visit();
     });

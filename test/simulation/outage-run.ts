@@ -145,8 +145,8 @@ function allLoseData(trial: Trial): void {
   });
   trial.advance(20_000);
   trial.expectAll((sentAt) => sentAt > from + 9_000, 'lost', 100);
-  const believed = random.pick(trial.regions);
-  simulation.coordinator.order({ kind: 'believe', region: believed });
+  const trusted = random.pick(trial.regions);
+  simulation.coordinator.command({ kind: 'believe', region: trusted });
   const until = trial.advance(20_000);
   trial.expectAll((sentAt) => sentAt > until - 10_000, 'decided', 1_000);
   trial.expectBack();
@@ -161,7 +161,7 @@ function oneLosesWhileOneLeaves(trial: Trial): void {
   // Its lease keeps it in the vote for a while.
   simulation.requestLease(leaving);
   trial.advance(2_000);
-  simulation.coordinator.order({ kind: 'put-out', region: leaving, reason: 'a test' });
+  simulation.coordinator.command({ kind: 'put-out', region: leaving, reason: 'a test' });
   trial.advance(random.between(100, 1_000));
   for (const region of [losing, ...others]) simulation.lose(region, null);
   trial.advance(40_000);

@@ -91,7 +91,7 @@ class SaturationTrial {
     this.#step({ kind: 'tick' });
     for (let client = 0; client < random.between(8, 40); client += 1) this.#write(client);
     this.#read();
-    this.#want();
+    this.#requestLease();
     until(phases.failure);
     const failing = this.#failing;
     for (const name of failing) this.#hanging.add(name);
@@ -161,7 +161,7 @@ class SaturationTrial {
   }
 
   /** Readers want a lease in the last region, which never fails; once it has one, it always does. */
-  #want(): void {
+  #requestLease(): void {
     const region = this.#names.at(-1) ?? '';
     const { leaseMs } = this.#statusOf(region);
     const { now } = this.#timeline;
@@ -170,7 +170,7 @@ class SaturationTrial {
     }
     const forMs = limits.leaseReadersMinMs;
     this.#step({ kind: 'lease-requested', wishes: [{ region, forMs }] });
-    this.#timeline.after(limits.leaseReadersMinMs / 4, () => this.#want());
+    this.#timeline.after(limits.leaseReadersMinMs / 4, () => this.#requestLease());
   }
 
   #statusOf(region: string) {

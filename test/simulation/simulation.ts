@@ -177,10 +177,10 @@ export class Simulation {
   #order(): void {
     const region = this.random.pick([...this.regions.keys()]);
     const { coordinator } = this;
-    if (this.random.chance(0.5)) coordinator.order({ kind: 'put-out', region, reason: 'a test' });
+    if (this.random.chance(0.5)) coordinator.command({ kind: 'put-out', region, reason: 'a test' });
     else {
       const whole = this.random.chance(0.5);
-      coordinator.order({ kind: 'return', region, whole, force: false });
+      coordinator.command({ kind: 'return', region, whole, force: false });
     }
   }
 
@@ -198,7 +198,7 @@ export class Simulation {
   /** A client reads there; every living instance may hear of it. */
   requestLease(region: string, forMs: number = limits.leaseReadersMinMs): void {
     this.coordinator.requestLease(region, forMs);
-    if (!this.weather.staleWants) return;
+    if (!this.weather.staleLeaseRequests) return;
     for (const zombie of this.zombies) if (zombie.alive) zombie.requestLease(region, forMs);
   }
 
@@ -218,7 +218,7 @@ export class Simulation {
   bringBack(): void {
     for (const { region, membership } of this.storage.durable.regions.values()) {
       if (membership.state !== 'out' || !membership.manualReturn) continue;
-      this.coordinator.order({ kind: 'return', region, whole: false, force: false });
+      this.coordinator.command({ kind: 'return', region, whole: false, force: false });
     }
   }
 

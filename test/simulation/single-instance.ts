@@ -94,7 +94,7 @@ export class SingleInstance {
   }
 
   /** An isolate of the edge reads in `region`: its lease is to be kept up for `forMs`. */
-  want(region: RegionId, forMs: number): void {
+  requestLease(region: RegionId, forMs: number): void {
     this.#step({ kind: 'lease-requested', wishes: [{ region, forMs }] });
   }
 
@@ -118,8 +118,8 @@ export class SingleInstance {
 
   /** Runs and ends every round on its way to `regions`, but not those that follow from it. */
   executeAll(regions: Iterable<RegionId> = this.models.keys()): void {
-    const wanted = new Set(regions);
-    for (const send of this.flights) if (wanted.has(send.region)) this.end(send, this.run(send));
+    const names = new Set(regions);
+    for (const send of this.flights) if (names.has(send.region)) this.end(send, this.run(send));
   }
 
   /** Executes rounds, and lets the commits that linger go, until no round is on its way. */

@@ -172,7 +172,7 @@ export class StepMonitor {
   checkLeases(): void {
     // A region evicted by a force-recovery keeps its lease: nothing is decided before that is over, as the history
     // shows.
-    if (this.#simulation.weather.believes > 0) return;
+    if (this.#simulation.weather.forceRecoveries > 0) return;
     for (const { region, membership } of this.#simulation.storage.durable.regions.values()) {
       if (membership.state === 'voter') continue;
       const leftMs = this.#simulation.leaseLeftMs(region);

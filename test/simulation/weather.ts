@@ -46,13 +46,13 @@ export interface Weather {
   /** Mean time between additions and removals of regions by an operator, ms; 0: none. */
   readonly changesEveryMs: number;
   /** Of each removal: another region that holds everything is force-recovered just before. */
-  readonly believes: number;
+  readonly forceRecoveries: number;
   /** The share of callers who reach an instance that was left behind, if there is one. */
   readonly astray: number;
   /** Of all reads: they go through the coordinator at once. */
   readonly through: number;
   /** Instances that were left behind hear of readers too. */
-  readonly staleWants: boolean;
+  readonly staleLeaseRequests: boolean;
   /** Of each outage: the coordinator is replaced at the same time, and only the old instance reaches the region. */
   readonly splits: number;
   /** Of each copy that begins: a fault happens during it. */
@@ -106,14 +106,14 @@ export function weatherOf(random: Random): Weather {
     splits: random.pick([0, 0.3]),
     disturbs: 0,
     through: 0.1,
-    staleWants: random.chance(0.5),
+    staleLeaseRequests: random.chance(0.5),
     recentLosses: 0,
     deletes: 0,
     ordersEveryMs: bad ? random.pick([0, 0, 0, 6_000]) : 0,
     flushes: 0,
     expiries: 0,
     changesEveryMs: 0,
-    believes: 0,
+    forceRecoveries: 0,
   };
 }
 
@@ -147,14 +147,14 @@ export function memberWeatherOf(random: Random): Weather {
     splits: random.pick([0, 0.6]),
     disturbs: random.pick([0, 0.5]),
     through: random.pick([0.1, 0.6]),
-    staleWants: random.chance(0.5),
+    staleLeaseRequests: random.chance(0.5),
     recentLosses: random.pick([0, 0.5]),
     deletes: random.pick([0, 0.15]),
     ordersEveryMs: random.pick([0, 0, 3_000]),
     flushes: 0,
     expiries: 0,
     changesEveryMs: 0,
-    believes: 0,
+    forceRecoveries: 0,
   };
 }
 
@@ -263,7 +263,7 @@ export function changeWeatherOf(random: Random): Weather {
     pauseMs: random.pick([200, 700]),
     ordersEveryMs: random.pick([0, 0, 6_000]),
     changesEveryMs: random.pick([800, 2_500]),
-    believes: random.pick([0, 0.3, 0.6]),
+    forceRecoveries: random.pick([0, 0.3, 0.6]),
   };
 }
 
@@ -297,13 +297,13 @@ export function calmWeather(random: Random): Weather {
     splits: 0,
     disturbs: 0,
     through: 0,
-    staleWants: false,
+    staleLeaseRequests: false,
     recentLosses: 0,
     deletes: 0,
     flushes: 0,
     expiries: 0,
     changesEveryMs: 0,
-    believes: 0,
+    forceRecoveries: 0,
     ordersEveryMs: 0,
   };
 }
