@@ -144,6 +144,7 @@ local function canRun(plan)
   return true
 end
 
+-- Merges the collections of all plans. A plan of which the server refuses a merge fails with `r`.
 function module.run(plans)
   for _, plan in ipairs(plans) do
     if not canRun(plan) then plan.failure = 'r' end
