@@ -277,8 +277,8 @@ function lifetime(expiry: Expiry | null, position: number): Pick<Operation, 'lif
 
 /**
  * Parses `time` by the rules of Redis for 64-bit integers; `measure` is the option or command that determines its unit.
- * An expiry in the past by the coordinator's clock is in the past in every region, whatever the region's clock shows, and
- * so is a lifetime of 0 or less. A time beyond `limits.expiryMsMaximum` (ms) is reduced to that limit.
+ * An expiry in the past by the coordinator's clock is in the past in every region, by any clock of a region, and so is a
+ * lifetime of 0 or less. A time beyond `limits.expiryMsMaximum` (ms) is reduced to that limit.
  */
 function momentOf(
   time: string,
