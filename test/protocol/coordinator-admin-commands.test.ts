@@ -6,7 +6,7 @@ import { outOf, voterOf } from './stored.ts';
 const others = ['near', 'middle'];
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 
-const putOutFar = { kind: 'put-out', region: 'far', reason: 'for repairs' } as const;
+const evictFar = { kind: 'put-out', region: 'far', reason: 'for repairs' } as const;
 const returnFar = { kind: 'return', region: 'far', whole: false, force: false } as const;
 
 /** The kinds of all steps of copies, in order. */
@@ -35,7 +35,7 @@ function probed(given: Parameters<typeof outOf>[1] = {}): CoreHarness {
 describe('an admin command', () => {
   it('is stored in the step that answers it', () => {
     const harness = CoreHarness.calm();
-    harness.command(putOutFar);
+    harness.command(evictFar);
     const membership = expect.objectContaining({
       leaving: { cause: 'ordered', detail: 'for repairs', whole: false, manualReturn: true },
     });
@@ -47,12 +47,12 @@ describe('an admin command', () => {
 
   it('that is refused is answered with a proof of ownership all the same', () => {
     const harness = CoreHarness.calm();
-    expect(harness.command({ ...putOutFar, region: 'nowhere' }).kind).toBe('unknown-region');
+    expect(harness.command({ ...evictFar, region: 'nowhere' }).kind).toBe('unknown-region');
     expect(harness.last.persist).toEqual([{ kind: 'prove' }]);
   });
 
   it.each([
-    { ...putOutFar, region: 'nowhere' },
+    { ...evictFar, region: 'nowhere' },
     { ...returnFar, region: 'nowhere' },
     { kind: 'remove', region: 'nowhere' },
     { kind: 'believe', region: 'nowhere' },
@@ -69,7 +69,7 @@ describe('an admin command', () => {
 describe('the admin command to evict', () => {
   it('evicts a region that answers, which stays out though it could be copied', () => {
     const harness = CoreHarness.calm();
-    harness.command(putOutFar);
+    harness.command(evictFar);
     harness.run(10 * limits.outProbeBackoffMaxMs);
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'ordered', held: true });
     expect(copySteps(harness)).toEqual([]);
@@ -78,14 +78,14 @@ describe('the admin command to evict', () => {
 
   it('is refused for the last voter that is to stay', () => {
     const harness = CoreHarness.calm({ regions: ['near', 'far'] });
-    expect(harness.command(putOutFar).kind).toBe('taken');
-    const answer = harness.command({ ...putOutFar, region: 'near' });
+    expect(harness.command(evictFar).kind).toBe('taken');
+    const answer = harness.command({ ...evictFar, region: 'near' });
     expect(answer).toMatchObject({ kind: 'refused', detail: expect.stringContaining('last') });
   });
 
   it('keeps a region out that is out already, for any reason', () => {
     const harness = without();
-    expect(harness.command(putOutFar).kind).toBe('taken');
+    expect(harness.command(evictFar).kind).toBe('taken');
     harness.run(10 * limits.outProbeBackoffMaxMs);
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'silent', held: true });
     expect(harness.restarted().statusOf('far').held).toBe(true);
@@ -95,7 +95,7 @@ describe('the admin command to evict', () => {
     const harness = probed();
     harness.execute(harness.flight('far'));
     expect(harness.statusOf('far').state).toBe('copying');
-    harness.command(putOutFar);
+    harness.command(evictFar);
     harness.run(10 * limits.outProbeBackoffMaxMs);
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', held: true });
     expect(harness.changes.map(({ event }) => event)).toEqual(['copying', 'out']);
@@ -105,7 +105,7 @@ describe('the admin command to evict', () => {
 describe('the admin command to return', () => {
   it('copies the missed keys, and restores the vote', () => {
     const harness = CoreHarness.calm();
-    harness.command(putOutFar);
+    harness.command(evictFar);
     harness.run(100);
     harness.arrive(frameOf(['a'], lasting));
     harness.run(100);
@@ -123,7 +123,7 @@ describe('the admin command to return', () => {
 
   it('copies everything on request', () => {
     const harness = CoreHarness.calm();
-    harness.command(putOutFar);
+    harness.command(evictFar);
     harness.run(100);
     harness.command({ ...returnFar, whole: true });
     harness.run(limits.copyPauseMs);
@@ -171,7 +171,7 @@ describe('the admin command to return for a region that has not left yet', () =>
 
   it('cancels the command to evict: the region stays, votes, and keeps its lease', () => {
     const harness = leased();
-    harness.command(putOutFar);
+    harness.command(evictFar);
     expect(harness.statusOf('far')).toMatchObject({ state: 'voter', cause: 'ordered' });
     expect(harness.command(returnFar).kind).toBe('taken');
     expect(harness.tables.regions.get('far')?.membership).toMatchObject({ leaving: null });
@@ -185,11 +185,11 @@ describe('the admin command to return for a region that has not left yet', () =>
 
   it('copies nothing to a region that still votes, and lets one that has lost writes return by itself', () => {
     const harness = leased();
-    harness.command(putOutFar);
+    harness.command(evictFar);
     expect(harness.command({ ...returnFar, whole: true }).kind).toBe('refused');
     expect(harness.statusOf('far')).toMatchObject({ state: 'voter', circuit: 'closed' });
     const lost = leased();
-    lost.command(putOutFar);
+    lost.command(evictFar);
     lost.arrive(frameOf(['a'], lasting));
     lost.end(lost.flight('far'), { kind: 'refused', refusal: { kind: 'lost' } });
     expect(lost.command(returnFar).kind).toBe('taken');
@@ -253,7 +253,7 @@ describe('the admin command to remove', () => {
 
   it('forgets a region that this instance has evicted at once: it has no lease', () => {
     const harness = CoreHarness.calm();
-    harness.command(putOutFar);
+    harness.command(evictFar);
     harness.run(100, others);
     expect(harness.statusOf('far').state).toBe('out');
     harness.command({ kind: 'remove', region: 'far' });
@@ -289,7 +289,7 @@ describe('the admin command to remove', () => {
 
   it('and then to add has no effect on a probe that hangs, which keeps its connection until it ends', () => {
     const harness = CoreHarness.calm();
-    harness.command(putOutFar);
+    harness.command(evictFar);
     harness.run(100, others);
     while (harness.flightsTo('far').length === 0) harness.run(10, others);
     const hanging = harness.flight('far');
@@ -306,7 +306,7 @@ describe('the admin command to remove', () => {
   it('stays within the connections while a round to a removed region has not ended', () => {
     const harness = CoreHarness.begun({ connections: 3 });
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
-    harness.command(putOutFar);
+    harness.command(evictFar);
     harness.run(100, others);
     while (harness.flightsTo('far').length === 0) harness.run(10, others);
     const hanging = harness.flight('far');
@@ -340,7 +340,7 @@ describe('the admin command to repair', () => {
 
   it('is refused if the source does not vote, or is to leave itself', () => {
     const harness = CoreHarness.calm();
-    harness.command(putOutFar);
+    harness.command(evictFar);
     const order = {
       kind: 'repair',
       source: 'far',

@@ -14,7 +14,7 @@ function silent() {
   return { harness, ticket };
 }
 
-const putOutFar = { kind: 'put-out', region: 'far', reason: 'for repairs' } as const;
+const evictFar = { kind: 'put-out', region: 'far', reason: 'for repairs' } as const;
 
 // R31: writes wait for every voter, so one that fails must leave, and one that does not need not.
 describe('a voter that is silent', () => {
@@ -138,7 +138,7 @@ describe('a voter that is to leave', () => {
     const harness = CoreHarness.calm();
     harness.arrive(frameOf(['a'], lasting));
     harness.advance(5);
-    expect(harness.command(putOutFar).kind).toBe('taken');
+    expect(harness.command(evictFar).kind).toBe('taken');
     const before = harness.flights.filter(({ round }) => round.prepares.length > 0);
     for (const send of before) if (send.region !== 'far') harness.execute(send);
     expect(harness.statusOf('far')).toMatchObject({ state: 'voter', cause: 'ordered' });
@@ -153,7 +153,7 @@ describe('a voter that is to leave', () => {
     harness.requestLease('far');
     harness.run(0);
     const { leaseMs } = harness.statusOf('far');
-    harness.command(putOutFar);
+    harness.command(evictFar);
     harness.run(leaseMs - 1);
     harness.arrive(frameOf(['a'], lasting));
     const early = harness.flights;
@@ -179,7 +179,7 @@ describe('a voter that is to leave', () => {
 
   it('by an admin command stays while another must leave, and leaves when that one has returned', () => {
     const harness = CoreHarness.calm({ regions: ['near', 'far'] });
-    harness.command(putOutFar);
+    harness.command(evictFar);
     harness.end(harness.flight('near'), { kind: 'refused', refusal: { kind: 'lost' } });
     harness.run(100, ['far']);
     expect(harness.statusOf('near')).toMatchObject({ state: 'out', cause: 'lost' });
@@ -197,7 +197,7 @@ describe('a voter that is to leave', () => {
 
   it('has the undecided transactions aborted when it leaves, and the others retry them', () => {
     const harness = CoreHarness.calm();
-    harness.command(putOutFar);
+    harness.command(evictFar);
     const checks = harness.flights;
     const ticket = harness.arrive(frameOf(['a'], lasting));
     const [prepare] = harness.flightsTo('near').filter((send) => !checks.includes(send));
@@ -218,7 +218,7 @@ describe('a voter that is to leave', () => {
     const ticket = harness.arrive(frameOf(['a'], lasting));
     const late = harness.flight('near');
     harness.advance(1);
-    harness.command(putOutFar);
+    harness.command(evictFar);
     const checks = harness.flights.filter((send) => send !== late && send.region !== 'far');
     for (const send of checks) harness.execute(send);
     expect(harness.core.status().epoch).toBe(2);
@@ -230,7 +230,7 @@ describe('a voter that is to leave', () => {
 
   it('still ends an instance whose current epoch is fenced', () => {
     const harness = CoreHarness.calm();
-    harness.command(putOutFar);
+    harness.command(evictFar);
     harness.settle();
     harness.arrive(frameOf(['a'], lasting));
     harness.execute(harness.flight('near'), { votes: [{ kind: 'fenced', by: 'epoch' }] });
@@ -255,7 +255,7 @@ describe('the storage write that evicts a voter', () => {
       },
     ];
     const harness = CoreHarness.calm({ stored: { subscriptions, sequence: 41, epoch: 6 } });
-    harness.command(putOutFar);
+    harness.command(evictFar);
     for (const send of harness.flights) harness.execute(send);
     const step = harness.steps.find(({ persist }) =>
       persist.some(({ kind }) => kind === 'queue-region-events'),
@@ -285,7 +285,7 @@ describe('the storage write that evicts a voter', () => {
     const harness = CoreHarness.calm();
     const first = harness.arrive(frameOf(['a'], lasting));
     harness.settle();
-    harness.command(putOutFar);
+    harness.command(evictFar);
     harness.settle();
     const second = harness.arrive(frameOf(['a'], lasting));
     harness.settle();

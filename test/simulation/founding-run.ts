@@ -58,13 +58,13 @@ class FoundingTrial {
         shard.stale !== null && this.#random.chance(0.3) ? shard.stale : shard.instance;
       if (instance.compares !== null && this.#random.chance(0.1)) {
         // The regions under comparison are not the ones with which it is to begin.
-        this.#order(shard, instance, { kind: 'add', region: 'extra', replace: 0 });
+        this.#command(shard, instance, { kind: 'add', region: 'extra', replace: 0 });
         continue;
       }
       const chance = this.#random.next();
       if (chance < 0.52) this.#answer(shard, instance);
       else if (chance < 0.77) this.#wait(shard, instance, this.#random.between(1, 2_000));
-      else if (chance < 0.84) this.#order(shard, instance, this.#anyOrder());
+      else if (chance < 0.84) this.#command(shard, instance, this.#anyCommand());
       else if (chance < 0.88) this.#arriveLate(shard);
       else if (chance < 0.96) this.#changeOutside();
       else shard.replace();
@@ -139,7 +139,7 @@ class FoundingTrial {
   }
 
   /** An operator names a number of keys, which may be the region's own. */
-  #anyOrder(): AdminCommand {
+  #anyCommand(): AdminCommand {
     const region = this.#random.pick([...this.#models.keys()]);
     const number = this.#random.pick(this.#isCareful ? [0, 0, 0, 0, 1] : [0, 0, 1, 2, 5]);
     return this.#random.pick<AdminCommand>([
@@ -154,27 +154,28 @@ class FoundingTrial {
   }
 
   /** Now and then the instance dies while it handles the command: before it stores, or before it sends. */
-  #order(shard: FoundingShard, instance: ShardInstance, order: AdminCommand, isCalm = false): void {
+  #command(
+    shard: FoundingShard,
+    instance: ShardInstance,
+    command: AdminCommand,
+    isCalm = false,
+  ): void {
     // A number counts from the moment at which it is sent, since the command may be carried out before it is
     // answered.
-    if (order.kind === 'found')
-      for (const [id, keys] of Object.entries(order.replace)) shard.agree(id, keys);
+    if (command.kind === 'found')
+      for (const [id, keys] of Object.entries(command.replace)) shard.agree(id, keys);
     // An operator who says wrongly that all hold the same may lose the differing keys.
-    if (order.kind === 'found' && order.agree) {
+    if (command.kind === 'found' && command.agree) {
       shard.isTrusted = true;
       for (const [id, model] of this.#models) shard.agree(id, theirs(model));
     }
-    if (order.kind === 'add' || order.kind === 'return') {
-      shard.agree(order.region, order.replace ?? 0);
+    if (command.kind === 'add' || command.kind === 'return') {
+      shard.agree(command.region, command.replace ?? 0);
     }
-    if (order.kind === 'add') shard.configured = [...new Set([...shard.configured, 'extra'])];
+    if (command.kind === 'add') shard.configured = [...new Set([...shard.configured, 'extra'])];
     const deaths = [null, null, 'before it stores', 'before it sends'] as const;
     const death = isCalm ? null : this.#random.pick(deaths);
-    shard.step(
-      instance,
-      { kind: 'admin-command', ticket: shard.nextTicket(), command: order },
-      death,
-    );
+    shard.step(instance, { kind: 'admin-command', ticket: shard.nextTicket(), command }, death);
   }
 
   #allOf(number: number): Readonly<Record<RegionId, number>> {
@@ -232,7 +233,7 @@ class FoundingTrial {
     // Others have written to all of them between the last count and the first round.
     const haveBegun = voters.some(({ region }) => this.#modelOf(region).state().meta !== null);
     if (first === undefined || haveBegun) return;
-    this.#order(shard, shard.instance, { kind: 'believe', region: first.region }, true);
+    this.#command(shard, shard.instance, { kind: 'believe', region: first.region }, true);
   }
 
   /** An operator names the region that holds most, and sends the numbers of all others back. */
@@ -242,8 +243,8 @@ class FoundingTrial {
     const [most] = counts.toSorted(([, a], [, b]) => b - a);
     if (most === undefined) return;
     const replace = Object.fromEntries(counts);
-    const order = { kind: 'found', source: most[0], agree: false, replace } as const;
-    this.#order(shard, shard.instance, order, true);
+    const command = { kind: 'found', source: most[0], agree: false, replace } as const;
+    this.#command(shard, shard.instance, command, true);
   }
 
   #modelOf(region: RegionId): RegionModel {

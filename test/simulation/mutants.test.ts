@@ -12,12 +12,12 @@ describe('a mutant', () => {
   const outcomes = new Map<Mutant, Outcome | Error>();
   beforeAll(async () => {
     const waiting = [...mutants];
-    const lane = async () => {
+    const worker = async () => {
       for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
         outcomes.set(mutant, await outcomeOf(mutant));
       }
     };
-    await Promise.all(Array.from({ length: availableParallelism() }, lane));
+    await Promise.all(Array.from({ length: availableParallelism() }, worker));
   }, 3_000_000);
 
   it('has a name of its own', () => {

@@ -89,8 +89,8 @@ export class Operator {
       }
       for (const { region, membership } of storage.durable.regions.values()) {
         if (membership.state !== 'out' || !membership.manualReturn) continue;
-        const order = { kind: 'return', region, whole: false, force: true, replace } as const;
-        this.#simulation.coordinator.command(order);
+        const command = { kind: 'return', region, whole: false, force: true, replace } as const;
+        this.#simulation.coordinator.command(command);
       }
       this.#visit();
     });

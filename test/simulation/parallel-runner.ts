@@ -46,7 +46,7 @@ export function replayOf(runner: RunnerName, seed: number): string {
 /** Makes the runs. It throws if they cannot be made at all, as with a patch whose source has changed. */
 export async function runInParallel(work: Work): Promise<Outcome> {
   const runner = new ParallelRunner(work);
-  await Promise.all(Array.from({ length: work.jobs }, () => runner.lane()));
+  await Promise.all(Array.from({ length: work.jobs }, () => runner.runBatches()));
   return runner.outcome;
 }
 
@@ -67,7 +67,7 @@ class ParallelRunner {
   }
 
   /** Runs batches in child processes, one after the other, until no seed is left. A child that dies is replaced. */
-  async lane(): Promise<void> {
+  async runBatches(): Promise<void> {
     let child: Child | null = null;
     try {
       for (let range = this.#take(); range !== null; range = this.#take()) {

@@ -56,7 +56,7 @@ export class Simulation {
     this.#plan(weather.outageEveryMs, () => this.#outage());
     this.#plan(weather.lossEveryMs / 3, () => this.#backUp());
     this.#plan(weather.lossEveryMs, () => this.#loseData());
-    this.#plan(weather.ordersEveryMs, () => this.#order());
+    this.#plan(weather.commandsEveryMs, () => this.#command());
     this.#plan(weather.changesEveryMs, () => this.operator.change());
   }
 
@@ -174,7 +174,7 @@ export class Simulation {
     return Math.max(0, until - (this.#clocks.get(region)?.() ?? 0));
   }
 
-  #order(): void {
+  #command(): void {
     const region = this.random.pick([...this.regions.keys()]);
     const { coordinator } = this;
     if (this.random.chance(0.5)) coordinator.command({ kind: 'put-out', region, reason: 'a test' });
@@ -209,9 +209,9 @@ export class Simulation {
   }
 
   /** The instance that a caller with an old connection may reach. */
-  anyCoordinator(astray = this.weather.astray): Instance {
+  anyCoordinator(strayCallers = this.weather.strayCallers): Instance {
     const zombie = this.zombies.find((one) => one.alive);
-    return zombie !== undefined && this.random.chance(astray) ? zombie : this.coordinator;
+    return zombie !== undefined && this.random.chance(strayCallers) ? zombie : this.coordinator;
   }
 
   /** An operator returns every region that waits for one. */

@@ -42,13 +42,13 @@ export interface Weather {
   readonly turns: readonly [least: number, most: number];
   readonly pauseMs: number;
   /** Mean time between orders of an operator, ms; 0: none. */
-  readonly ordersEveryMs: number;
+  readonly commandsEveryMs: number;
   /** Mean time between additions and removals of regions by an operator, ms; 0: none. */
   readonly changesEveryMs: number;
   /** Of each removal: another region that holds everything is force-recovered just before. */
   readonly forceRecoveries: number;
   /** The share of callers who reach an instance that was left behind, if there is one. */
-  readonly astray: number;
+  readonly strayCallers: number;
   /** Of all reads: they go through the coordinator at once. */
   readonly through: number;
   /** Instances that were left behind hear of readers too. */
@@ -102,14 +102,14 @@ export function weatherOf(random: Random): Weather {
     readsInOne: random.chance(0.2),
     turns: [4, 14],
     pauseMs: random.pick([200, 200, 200, 2_000]),
-    astray: 0.5,
+    strayCallers: 0.5,
     splits: random.pick([0, 0.3]),
     disturbs: 0,
     through: 0.1,
     staleLeaseRequests: random.chance(0.5),
     recentLosses: 0,
     deletes: 0,
-    ordersEveryMs: bad ? random.pick([0, 0, 0, 6_000]) : 0,
+    commandsEveryMs: bad ? random.pick([0, 0, 0, 6_000]) : 0,
     flushes: 0,
     expiries: 0,
     changesEveryMs: 0,
@@ -143,14 +143,14 @@ export function memberWeatherOf(random: Random): Weather {
     readsInOne: random.chance(0.5),
     turns: [8, 16],
     pauseMs: random.pick([500, 3_000]),
-    astray: random.pick([0.5, 0]),
+    strayCallers: random.pick([0.5, 0]),
     splits: random.pick([0, 0.6]),
     disturbs: random.pick([0, 0.5]),
     through: random.pick([0.1, 0.6]),
     staleLeaseRequests: random.chance(0.5),
     recentLosses: random.pick([0, 0.5]),
     deletes: random.pick([0, 0.15]),
-    ordersEveryMs: random.pick([0, 0, 3_000]),
+    commandsEveryMs: random.pick([0, 0, 3_000]),
     flushes: 0,
     expiries: 0,
     changesEveryMs: 0,
@@ -175,7 +175,7 @@ export function copyWeatherOf(random: Random): Weather {
     through: 0.1,
     turns: [25, 50],
     pauseMs: 700,
-    ordersEveryMs: 600,
+    commandsEveryMs: 600,
   };
 }
 
@@ -218,13 +218,13 @@ export function readWeatherOf(random: Random): Weather {
     lossEveryMs: random.pick([0, 3_000]),
     recentLosses: 0.7,
     minVoters: 1,
-    astray: 0,
+    strayCallers: 0,
     keys: ['a', 'b'],
     reads: 0.6,
     through: random.pick([0.5, 1]),
     turns: [20, 30],
     pauseMs: random.pick([300, 1_500]),
-    ordersEveryMs: 0,
+    commandsEveryMs: 0,
   };
 }
 
@@ -243,7 +243,7 @@ export function edgeWeatherOf(random: Random): Weather {
     atEdge: 1,
     turns: [15, 25],
     pauseMs: random.pick([100, 700]),
-    ordersEveryMs: random.pick([0, 4_000]),
+    commandsEveryMs: random.pick([0, 4_000]),
   };
 }
 
@@ -261,7 +261,7 @@ export function changeWeatherOf(random: Random): Weather {
     through: 0.1,
     turns: [20, 40],
     pauseMs: random.pick([200, 700]),
-    ordersEveryMs: random.pick([0, 0, 6_000]),
+    commandsEveryMs: random.pick([0, 0, 6_000]),
     changesEveryMs: random.pick([800, 2_500]),
     forceRecoveries: random.pick([0, 0.3, 0.6]),
   };
@@ -293,7 +293,7 @@ export function calmWeather(random: Random): Weather {
     readsInOne: false,
     turns: [4, 14],
     pauseMs: 200,
-    astray: 0,
+    strayCallers: 0,
     splits: 0,
     disturbs: 0,
     through: 0,
@@ -304,6 +304,6 @@ export function calmWeather(random: Random): Weather {
     expiries: 0,
     changesEveryMs: 0,
     forceRecoveries: 0,
-    ordersEveryMs: 0,
+    commandsEveryMs: 0,
   };
 }
