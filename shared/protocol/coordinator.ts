@@ -8,6 +8,7 @@ import type { CoordinatorStatus, WriteRecord } from '../contracts/coordinator.ts
 import type { InDoubt } from '../contracts/members.ts';
 import { formatTransactionId, keyOf, type RegionId, type WriteId } from '../ids.ts';
 import { AdminCommands } from './handlers/admin-commands.ts';
+import { Attempts } from './handlers/attempts.ts';
 import { CoordinatorReads } from './handlers/coordinator-reads.ts';
 import { TransactionManager } from './handlers/decide.ts';
 import { openTransactionsOf } from './handlers/in-doubt.ts';
@@ -27,7 +28,6 @@ import { ReadyBuilder } from './io/ready-builder.ts';
 import type { ShardState } from './io/shard-state.ts';
 import { BlockedKeys } from './membership/diverged-keys.ts';
 import { Members } from './membership/members.ts';
-import type { MembersHost } from './membership/members-parts.ts';
 import { RegionLinks } from './regions/region-links.ts';
 import { statusOf } from './regions/region-status.ts';
 import { Rest } from './regions/rest.ts';
@@ -57,6 +57,7 @@ export class CoordinatorCore implements CoordinatorView {
   readonly #pendingConfirmations: PendingConfirmations;
   readonly #transactions: Transactions;
   readonly #blocked: BlockedKeys;
+  readonly #attempts: Attempts;
   readonly #transactionManager: TransactionManager;
   readonly #members: Members;
   readonly #roundAnswers: RoundAnswers;
@@ -76,56 +77,40 @@ export class CoordinatorCore implements CoordinatorView {
     const ready = new ReadyBuilder(this.#clock);
     const links = new RegionLinks(config, stored, ready);
     const eventRouter = new EventRouter(stored.subscriptions);
-    const pendingWrites = new PendingWrites(ready, eventRouter);
-    const transactions = new Transactions(stored.incarnation);
-    const pendingConfirmations = new PendingConfirmations(ready, eventRouter);
-    const blocked = new BlockedKeys(stored.blocked, ready);
-    const parts = { config, ready, links, pendingConfirmations, eventRouter, state };
-    const transactionManager = new TransactionManager(
-      { ...parts, pendingWrites, transactions, blocked },
-      () => this.#members,
-    );
-    const host = hostOf(transactionManager, transactions);
-    const members = new Members({ ...parts, stored, blocked, host });
-    this.#rest = new Rest(stored.isResting, ready);
+    const base = {
+      config,
+      stored,
+      state,
+      ready,
+      links,
+      eventRouter,
+      pendingWrites: new PendingWrites(ready, eventRouter),
+      pendingConfirmations: new PendingConfirmations(ready, eventRouter),
+      transactions: new Transactions(stored.incarnation),
+      blocked: new BlockedKeys(stored.blocked, ready),
+    };
+    const attempts = new Attempts(base);
+    const members = new Members({ ...base, host: attempts });
+    const parts = { ...base, attempts, members };
+    const transactionManager = new TransactionManager(parts);
+    const reads = new CoordinatorReads(ready, links, base.transactions, config.roundTimeoutMs);
+    const rest = new Rest(stored.isResting, ready);
     this.#ready = ready;
     this.#links = links;
     this.#eventRouter = eventRouter;
-    this.#pendingWrites = pendingWrites;
-    this.#transactions = transactions;
-    this.#pendingConfirmations = pendingConfirmations;
-    this.#blocked = blocked;
-    this.#transactionManager = transactionManager;
+    this.#pendingWrites = base.pendingWrites;
+    this.#transactions = base.transactions;
+    this.#pendingConfirmations = base.pendingConfirmations;
+    this.#blocked = base.blocked;
+    this.#attempts = attempts;
     this.#members = members;
-    this.#roundAnswers = new RoundAnswers({
-      ...parts,
-      stored,
-      pendingWrites,
-      members,
-      transactionManager,
-    });
-    this.#intake = new WriteIntake({ ...parts, pendingWrites, transactions, members, blocked });
-    this.#reads = new CoordinatorReads(ready, links, transactions, config.roundTimeoutMs);
-    const abort = (transaction: Parameters<TransactionManager['abort']>[0]) =>
-      transactionManager.abort(transaction, ready.now);
-    this.#adminCommands = new AdminCommands({
-      links,
-      members,
-      blocked,
-      transactions,
-      state,
-      abort,
-    });
-    this.internals = {
-      ...parts,
-      stored,
-      pendingWrites,
-      transactions,
-      blocked,
-      members,
-      reads: this.#reads,
-      rest: this.#rest,
-    };
+    this.#transactionManager = transactionManager;
+    this.#roundAnswers = new RoundAnswers({ ...parts, transactionManager });
+    this.#intake = new WriteIntake(parts);
+    this.#adminCommands = new AdminCommands(parts);
+    this.#reads = reads;
+    this.#rest = rest;
+    this.internals = { ...base, members, reads, rest };
     this.#takeUpUnconfirmed();
   }
 
@@ -315,8 +300,8 @@ export class CoordinatorCore implements CoordinatorView {
 
   #onWrite(event: Event<'write-received'>): void {
     const write = this.#intake.receive(event);
-    if (write !== null) this.#transactionManager.begin([write]);
-    else if (event.frame.priority > 0) this.#transactionManager.requestBatch();
+    if (write !== null) this.#attempts.begin([write]);
+    else if (event.frame.priority > 0) this.#attempts.requestBatch();
   }
 
   /** All are queued before any begins, so that those which share keys become parts of one transaction. */
@@ -326,7 +311,7 @@ export class CoordinatorCore implements CoordinatorView {
       const write = this.#intake.receive(arrival, together);
       if (write !== null) this.#pendingWrites.enqueue(write);
     }
-    this.#transactionManager.requestBatch();
+    this.#attempts.requestBatch();
   }
 
   #onResolutionRequested({
@@ -354,18 +339,6 @@ export class CoordinatorCore implements CoordinatorView {
     this.#transactionManager.sweep();
     this.#pendingConfirmations.sweep();
   }
-}
-
-/** The services of the transaction manager for a change of members. */
-function hostOf(manager: TransactionManager, transactions: Transactions): MembersHost {
-  return {
-    abortAll: () => manager.abortAll(),
-    refuseAll: (refusal) => manager.refuseAll(refusal),
-    requestBatch: () => manager.requestBatch(),
-    get undecided() {
-      return transactions.count;
-    },
-  };
 }
 
 /** True for events from clients and operators; all others are the coordinator's own. */

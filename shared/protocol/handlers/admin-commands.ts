@@ -2,14 +2,15 @@ import { unreachable } from '../../assert.ts';
 import type { AdminCommand, AdminCommandAnswer } from '../../contracts/members.ts';
 import { keyOf, type RegionId } from '../../ids.ts';
 import type { Leaving } from '../io/events.ts';
+import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { ShardState } from '../io/shard-state.ts';
 import type { BlockedKeys } from '../membership/diverged-keys.ts';
 import type { Members } from '../membership/members.ts';
 import { isForceRecovered } from '../membership/rejoin.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
-import type { Transaction } from '../transactions/transaction.ts';
 import type { Transactions } from '../transactions/transactions.ts';
+import type { Attempts } from './attempts.ts';
 
 /** The parts of the coordinator that commands of operators change. */
 export interface AdminCommandsParts {
@@ -18,7 +19,8 @@ export interface AdminCommandsParts {
   readonly blocked: BlockedKeys;
   readonly transactions: Transactions;
   readonly state: ShardState;
-  abort(transaction: Transaction): void;
+  readonly ready: ReadyBuilder;
+  readonly attempts: Attempts;
 }
 
 type Command<Kind> = Extract<AdminCommand, { kind: Kind }>;
@@ -206,7 +208,7 @@ export class AdminCommands {
   #settle({ transaction: order }: Command<'settle'>): AdminCommandAnswer {
     const transaction = this.#parts.transactions.find(order);
     if (transaction !== null) {
-      this.#parts.abort(transaction);
+      this.#parts.attempts.abort(transaction, this.#parts.ready.now);
       return taken(`transaction ${keyOf(order)} was undecided: it is aborted and tried again`);
     }
     for (const link of this.#parts.links.voters) link.listLocksAgain();

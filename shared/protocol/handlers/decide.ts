@@ -4,7 +4,6 @@ import type { RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { CoordinatorConfig } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
-import type { WriteRefusal } from '../io/refusal.ts';
 import type { ShardState } from '../io/shard-state.ts';
 import type { BlockedKeys } from '../membership/diverged-keys.ts';
 import type { Members } from '../membership/members.ts';
@@ -15,10 +14,11 @@ import { type Agreement, agreementOf } from '../transactions/agreement.ts';
 import { type Decided, recordDecision } from '../transactions/decision.ts';
 import type { EventRouter } from '../transactions/event-router.ts';
 import type { Confirming, PendingConfirmations } from '../transactions/pending-confirmations.ts';
-import { type PendingWrites, tooLate } from '../transactions/pending-writes.ts';
-import { isTooLargeToStore, storageFault, storedBytes } from '../transactions/stored-size.ts';
+import type { PendingWrites } from '../transactions/pending-writes.ts';
+import { isTooLargeToStore, storedBytes } from '../transactions/stored-size.ts';
 import type { Transaction } from '../transactions/transaction.ts';
 import type { Transactions } from '../transactions/transactions.ts';
+import type { Attempts } from './attempts.ts';
 
 /** The parts of the coordinator that decisions change. */
 export interface TransactionManagerParts {
@@ -31,6 +31,8 @@ export interface TransactionManagerParts {
   readonly eventRouter: EventRouter;
   readonly blocked: BlockedKeys;
   readonly state: ShardState;
+  readonly attempts: Attempts;
+  readonly members: Members;
 }
 
 type Diverged = Extract<Agreement, { kind: 'diverged' }>;
@@ -38,42 +40,21 @@ type Diverged = Extract<Agreement, { kind: 'diverged' }>;
 /** Turns queued frames into transactions, and their votes into decisions. */
 export class TransactionManager {
   readonly #parts: TransactionManagerParts;
-  readonly #members: () => Members;
-  /** Set if a queued frame may be able to begin that could not before. */
-  #batchRequested = false;
 
-  /** `members` is a function because Members needs this one first. */
-  constructor(parts: TransactionManagerParts, members: () => Members) {
+  constructor(parts: TransactionManagerParts) {
     this.#parts = parts;
-    this.#members = members;
-  }
-
-  /** Lets the next `batch` look at the queue: something has changed that may let a frame begin. */
-  requestBatch(): void {
-    this.#batchRequested = true;
   }
 
   /** Begins every queued frame that can begin. */
   batch(): void {
-    const { links, transactions, pendingWrites, ready } = this.#parts;
-    if (!this.#batchRequested || links.obstacles.length > 0) return;
-    const members = this.#members();
-    // With too few voters, or none, nothing may begin; the queued frames are refused before the step ends.
+    const { links, transactions, pendingWrites, ready, attempts, members } = this.#parts;
+    if (!attempts.isBatchRequested || links.obstacles.length > 0) return;
+    // With too few voters, or none, nothing may begin; queued frames have been refused by then.
     if (members.isPaused || members.refusal !== null) return;
-    this.#batchRequested = false;
+    attempts.isBatchRequested = false;
     this.#preempt();
     const isLocked = (key: string) => transactions.isLocked(key);
-    for (const parts of takeBatch(pendingWrites.queue, isLocked, ready.now)) this.begin(parts);
-  }
-
-  /** Begins a transaction with these parts: all voters are asked to prepare it. */
-  begin(parts: readonly PendingWrite[]): void {
-    const { config, links, transactions, ready } = this.#parts;
-    const { voters } = links;
-    const ids = voters.map(({ region }) => region);
-    const transaction = transactions.begin(parts, ids, ready.now, config.voteDeadlineMs);
-    for (const link of voters) link.enqueue(transaction);
-    ready.schedule(transaction.deadline);
+    for (const parts of takeBatch(pendingWrites.queue, isLocked, ready.now)) attempts.begin(parts);
   }
 
   /** Decides if the votes allow it. A transaction that is decided already stays as it is. */
@@ -85,7 +66,7 @@ export class TransactionManager {
         return;
       case 'lost': {
         transaction.setFaults(transaction.dissent);
-        this.abort(transaction, ready.now + transaction.pauseMs);
+        this.#parts.attempts.abort(transaction, ready.now + transaction.pauseMs);
         return;
       }
       case 'won':
@@ -117,86 +98,8 @@ export class TransactionManager {
       this.settle(transaction);
       ready.schedule(transaction.deadline);
     }
-    pendingWrites.sweep([...links.obstacles, ...this.#members().obstacles]);
-    if (pendingWrites.queue.length > 0) this.requestBatch();
-  }
-
-  /** Aborts, and queues the parts again in their old places. Nothing is stored: no record means aborted. */
-  abort(transaction: Transaction, retryAt: number): void {
-    const { pendingWrites, ready } = this.#parts;
-    this.#release(transaction, 'abort');
-    this.#queueAbort(transaction);
-    for (const part of transaction.parts) {
-      part.retryAt = retryAt;
-      if (transaction.isStalled) part.timeouts += 1;
-      if (transaction.isEndless) part.overruns += 1;
-      if (part.frame.notAfter <= ready.now) pendingWrites.giveUp(part, part.faults, tooLate);
-      else if (!this.#refuse(part, transaction)) pendingWrites.enqueue(part);
-    }
-  }
-
-  /** Refuses a frame that a region cannot run, or that a script has made too large. */
-  #refuse(part: PendingWrite, { isEndless, parts }: Transaction): boolean {
-    const { pendingWrites, blocked } = this.#parts;
-    if (part.lacking !== null) {
-      const { region, command } = part.lacking;
-      const detail = `${region} does not know ${command}: its server is older, or lacks a module`;
-      pendingWrites.refuse(part, 'unsupported-command', detail);
-      return true;
-    }
-    const faults = part.isDenied ? this.#members().fullRegions : [];
-    if (faults.length > 0) {
-      pendingWrites.giveUp(part, faults, 'the regions that vote are out of memory', 'full');
-      return true;
-    }
-    if (part.isTooLarge) {
-      const detail = `with its replies it takes more than the ${limits.rowBytes} bytes that can be stored`;
-      pendingWrites.refuse(part, 'too-large', detail);
-      return true;
-    }
-    if (isEndless && parts.length === 1 && part.overruns > limits.overrunsPerWrite) {
-      const detail = `regions take longer than ${limits.voteDeadlineMs} ms to carry it out; send fewer of its commands at once`;
-      pendingWrites.refuse(part, 'too-large', detail);
-      return true;
-    }
-    if (part.keyDiscoveryAttempts === 0) return false;
-    const { length } = part.frame.keys;
-    if (length > limits.keysPerWrite) {
-      const detail = `its script touches ${length} keys; the limit is ${limits.keysPerWrite}`;
-      pendingWrites.refuse(part, 'too-large', detail);
-      return true;
-    }
-    const { bytes } = part.frame;
-    const excess =
-      bytes > limits.frameBytes
-        ? `it has ${bytes} bytes; the limit is ${limits.frameBytes}`
-        : storageFault(part.frame);
-    if (excess !== null) {
-      pendingWrites.refuse(part, 'too-large', `with the keys that its script touches ${excess}`);
-      return true;
-    }
-    if (part.keyDiscoveryAttempts > limits.searchesPerWrite) {
-      const detail = 'its script touches other keys at each attempt; declare them';
-      pendingWrites.refuse(part, 'unsupported-command', detail);
-      return true;
-    }
-    const refusal = blocked.refusalOf(part.frame.keys);
-    if (refusal === null) return false;
-    pendingWrites.giveUp(part, refusal.faults, refusal.reason, refusal.code);
-    return true;
-  }
-
-  /** Aborts every undecided transaction; the parts are queued again at once. */
-  abortAll(): void {
-    const { transactions, ready } = this.#parts;
-    for (const transaction of transactions.undecided) this.abort(transaction, ready.now);
-  }
-
-  /** Gives up every queued frame. */
-  refuseAll({ faults, reason, code }: WriteRefusal): void {
-    const { pendingWrites } = this.#parts;
-    for (const part of pendingWrites.queue.take(() => true))
-      pendingWrites.giveUp(part, faults, reason, code);
+    pendingWrites.sweep([...links.obstacles, ...this.#parts.members.obstacles]);
+    if (pendingWrites.queue.length > 0) this.#parts.attempts.requestBatch();
   }
 
   /** Aborts undecided transactions whose keys a frame of higher priority waits for. */
@@ -207,7 +110,7 @@ export class TransactionManager {
       const holders = transactions.holdersOf(frame.keys);
       const lower = holders.every((holder) => holder.priority < frame.priority);
       if (!lower || retryAt > ready.now) continue;
-      for (const holder of holders) this.abort(holder, ready.now);
+      for (const holder of holders) this.#parts.attempts.abort(holder, ready.now);
     }
   }
 
@@ -236,18 +139,18 @@ export class TransactionManager {
   #awaitExpiry(transaction: Transaction, retryAt: number): void {
     const reason = 'saw a key of the write expire that another still held';
     transaction.setFaults(transaction.yesVotes.map(({ region }) => ({ region, reason })));
-    this.abort(transaction, retryAt);
+    this.#parts.attempts.abort(transaction, retryAt);
   }
 
   /** The minority is evicted, and the write tried again without it; if there is none, an operator has to decide. */
   #diverge(transaction: Transaction, { minority, keys, detail }: Diverged): void {
     const { ready, links, pendingWrites, blocked } = this.#parts;
-    const members = this.#members();
+    const members = this.#parts.members;
     if (transaction.hasScripts) {
       this.#doubt(transaction, detail);
       return;
     }
-    this.abort(transaction, ready.now);
+    this.#parts.attempts.abort(transaction, ready.now);
     for (const region of minority) {
       const link = links.find(region);
       const leaving = { cause: 'diverged', detail, whole: true, manualReturn: false } as const;
@@ -273,28 +176,13 @@ export class TransactionManager {
   #doubt(transaction: Transaction, detail: string): void {
     const { ready, pendingWrites } = this.#parts;
     for (const part of transaction.parts) part.divergentAttempts += 1;
-    this.abort(transaction, ready.now + transaction.pauseMs);
+    this.#parts.attempts.abort(transaction, ready.now + transaction.pauseMs);
     const isDoubtful = ({ frame, divergentAttempts }: PendingWrite) =>
       divergentAttempts > limits.doubtsPerWrite &&
       frame.operations.some(({ kind }) => kind === 'script');
     for (const part of pendingWrites.queue.take(isDoubtful)) {
       const reason = `its script does not do the same in every region: ${detail}`;
       pendingWrites.refuse(part, 'unsupported-command', reason);
-    }
-  }
-
-  #release(transaction: Transaction, by: 'commit' | 'reject' | 'abort'): void {
-    this.#parts.transactions.release(transaction, by);
-    this.requestBatch();
-  }
-
-  #queueAbort(transaction: Transaction): void {
-    const { order, keys, bytes } = transaction;
-    const decision = { transaction: order, outcome: 'abort', keys } as const;
-    const reached = new Set(transaction.reached);
-    for (const link of this.#parts.links.all) {
-      if (!reached.has(link.region)) link.withdraw(transaction);
-      else this.#parts.links.queueDecision(link, decision, { sequence: 0, bytes, urgent: false });
     }
   }
 
@@ -307,13 +195,13 @@ export class TransactionManager {
       this.#refuseLargest(transaction, decided);
       return;
     }
-    this.#release(transaction, decided.storage.kind);
+    this.#parts.attempts.release(transaction, decided.storage.kind);
     state.sequence = decided.sequence;
     const { order, keys } = transaction;
     const { storage, sequence } = decided;
     ready.persist(
       storage.kind === 'commit'
-        ? { ...storage, missedBy: this.#members().missedBy(keys, sequence) }
+        ? { ...storage, missedBy: this.#parts.members.missedBy(keys, sequence) }
         : storage,
     );
     for (const write of decided.writes) {
@@ -326,7 +214,7 @@ export class TransactionManager {
         : this.#answerCallers(part, { kind: 'decided', record, replayed: false });
     });
     if (storage.kind === 'reject') {
-      this.#queueAbort(transaction);
+      this.#parts.attempts.queueAbort(transaction);
       return;
     }
     const urgent = transaction.parts.some(({ frame }) => frame.ack === 'confirmed');
@@ -342,7 +230,7 @@ export class TransactionManager {
     transaction.parts.forEach((part, position) => {
       part.isTooLarge = position === largest;
     });
-    this.abort(transaction, this.#parts.ready.now);
+    this.#parts.attempts.abort(transaction, this.#parts.ready.now);
   }
 
   /** Answers the callers of a decided part; those that wait for the confirmation are returned. */

@@ -10,6 +10,7 @@ import type { Flight } from '../regions/rounds-in-flight.ts';
 import type { PendingConfirmations } from '../transactions/pending-confirmations.ts';
 import type { PendingWrites } from '../transactions/pending-writes.ts';
 import { ballotOf } from '../transactions/transaction.ts';
+import type { Attempts } from './attempts.ts';
 import type { TransactionManager } from './decide.ts';
 
 /** The parts of the coordinator that the results of rounds change. */
@@ -20,6 +21,7 @@ export interface RoundAnswersParts {
   readonly pendingWrites: PendingWrites;
   readonly pendingConfirmations: PendingConfirmations;
   readonly members: Members;
+  readonly attempts: Attempts;
   readonly transactionManager: TransactionManager;
 }
 
@@ -38,10 +40,10 @@ export class RoundAnswers {
     result,
     recorded,
   }: Extract<CoordinatorEvent, { kind: 'round-completed' }>): void {
-    const { links, ready, transactionManager, pendingWrites, members } = this.#parts;
+    const { links, ready, attempts, transactionManager, pendingWrites, members } = this.#parts;
     const link = links.receiverOf(region, round);
     if (link === null) {
-      if (pendingWrites.queue.length > 0) transactionManager.requestBatch();
+      if (pendingWrites.queue.length > 0) attempts.requestBatch();
       return;
     }
     const flight = link.land(round);
@@ -59,7 +61,7 @@ export class RoundAnswers {
       transaction.count(region, { state: 'missing', reason }, ready.now);
       transactionManager.settle(transaction);
     }
-    if (pendingWrites.queue.length > 0) transactionManager.requestBatch();
+    if (pendingWrites.queue.length > 0) attempts.requestBatch();
   }
 
   #judge(
