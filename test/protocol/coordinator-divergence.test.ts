@@ -31,7 +31,7 @@ describe('a divergence with a majority', () => {
     return { harness, ticket };
   }
 
-  it('makes the others untrusted at once: nothing is prepared before they are evicted', () => {
+  it('quarantines the others at once: nothing is prepared before they are evicted', () => {
     const { harness, ticket } = diverged();
     expect(harness.statusOf('far')).toMatchObject({
       state: 'voter',
