@@ -48,7 +48,7 @@ function counting(proof: Proof, writes: number) {
 }
 
 describe('an object that is called', () => {
-  it('proves an answer that no storage write of the call proves, and no other', async () => {
+  it('adds a proof of ownership to an answer only if no storage write of the call gives one', async () => {
     const unproven = counting('stored', 0);
     await expect(unproven.methods.run()).resolves.toBe(1);
     expect(unproven.storage.proofs).toBe(1);

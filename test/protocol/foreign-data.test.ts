@@ -54,7 +54,7 @@ describe('a region that holds the state of another Lockstep', () => {
     expect(round).toMatchObject({ takes: 40, copy: { kind: 'begin', replaces: [7], agreed: 12 } });
   });
 
-  it('is no longer foreign once a late copy has begun there: a plain command to return works', () => {
+  it('is no longer foreign after a late copy has begun there: a plain command to return works', () => {
     for (const order of [returnFar, { ...returnFar, force: true }]) {
       const harness = probed();
       harness.reportKeys(harness.flight('far'), 40, 12);
