@@ -132,6 +132,13 @@ export const limits = {
   answerBytes: 16_000_000,
   /** A reply in a script. A region sends a longer one natively, as Lua would multiply the work. */
   replyBytesInScript: 10_000,
+  /** The greatest length of a value, in bytes, that a snapshot reads in its script as it was as short before. */
+  smallValueBytes: 1_024,
+  /** Keys of one snapshot that are read that way. */
+  smallKeysPerRead: 256,
+  /** Keys that an isolate remembers per region for that, and the greatest length of one. */
+  smallKeysRemembered: 10_000,
+  smallKeyLength: 200,
   /** Keys of a snapshot whose values are read without measuring them first. */
   keysReadUnmeasured: 16,
   /** Users' keys and shadows that one script declares. */

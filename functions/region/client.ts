@@ -7,9 +7,9 @@ import { decodeInspection, decodeRound, silent } from './decoding.ts';
 import { encodeInspection, encodeRound } from './encoding.ts';
 import {
   digestOf,
-  flagsProbe,
   inspectScript,
   type LuaScript,
+  longRoundScriptFor,
   roundScriptFor,
 } from './lua-bundle.ts';
 import {
@@ -20,6 +20,7 @@ import {
   type TooLarge,
 } from './rest-client.ts';
 import type { ScriptRunner } from './script-runner.ts';
+import { SmallKeys } from './small-keys.ts';
 import { takeSnapshot } from './snapshots.ts';
 
 /** The address and credentials of a region. */
@@ -42,16 +43,23 @@ export function connectRegion(address: RegionAddress): RegionClient {
 
 /** Returns a client that runs the region's scripts with `runner`. */
 export function clientOf(runner: ScriptRunner): RegionClient {
+  const small = new SmallKeys();
   return {
     async round(round, timeoutMs) {
       const argument = encodeRound(round);
       const keys = keysOfRound(round, argument);
-      const sent = await runner.evaluate(roundScriptFor(round), keys, [argument], timeoutMs);
-      if (sent.kind === 'answered') return decodeRound(sent.reply, round);
-      const { reason, code } = silenceOf(sent);
-      return silent(reason, code);
+      const run = async (script: LuaScript) => {
+        const sent = await runner.evaluate(script, keys, [argument], timeoutMs);
+        if (sent.kind === 'answered') return decodeRound(sent.reply, round);
+        const { reason, code } = silenceOf(sent);
+        return silent(reason, code);
+      };
+      const result = await run(roundScriptFor(round));
+      if (result !== 'longer') return result;
+      const longer = await run(longRoundScriptFor(round));
+      return longer === 'longer' ? silent('an answer to a shorter script') : longer;
     },
-    snapshot: (request, timeoutMs) => takeSnapshot(runner, request, timeoutMs),
+    snapshot: (request, timeoutMs) => takeSnapshot(runner, request, timeoutMs, small),
     async inspect(shard, inspection, timeoutMs) {
       const argument = encodeInspection(inspection);
       const keys = keysOfInspection(shard, inspection, argument);
@@ -75,9 +83,8 @@ function silenceOf(sent: Silence | TooLarge): Silence {
   return sent.kind === 'silent' ? sent : tooLarge;
 }
 
-/** Runs scripts over the region's REST endpoint, sent by {@link ScriptSender}. */
+/** Runs scripts over the region's REST endpoint. */
 function runnerOver(rest: RestClient): ScriptRunner {
-  const sender = new ScriptSender((timeoutMs) => rest.send(['EVAL', flagsProbe, '0'], timeoutMs));
   const tailOf = (keys: readonly string[], argv: readonly string[]) => [
     String(keys.length),
     ...keys,
@@ -85,22 +92,20 @@ function runnerOver(rest: RestClient): ScriptRunner {
   ];
   return {
     async evaluate(script, keys, argv, timeoutMs) {
-      const exchange: Exchange = async (first) => {
+      const sent = await sendScript(script, tailOf(keys, argv), async (first) => {
         const received = await rest.send(first, timeoutMs);
         return received.kind === 'answered' ? { ...received, elements: [] } : received;
-      };
-      const sent = await sender.send(script, tailOf(keys, argv), exchange, timeoutMs);
+      });
       return sent.kind === 'error' ? refusedBy(sent) : sent;
     },
     async evaluateAhead(script, keys, argv, commands, timeoutMs) {
-      const exchange: Exchange = async (first) => {
+      const sent = await sendScript(script, tailOf(keys, argv), async (first) => {
         const received = await rest.sendAll([first, ...commands], timeoutMs);
         if (received.kind !== 'elements') return received;
         const [head, ...elements] = received.elements;
         if (head === undefined) return silent('an answer without elements');
         return head.kind === 'answered' ? { ...head, elements } : head;
-      };
-      const sent = await sender.send(script, tailOf(keys, argv), exchange, timeoutMs);
+      });
       if (sent.kind !== 'error') return sent;
       return sent.code === 'EXECABORT' ? { kind: 'discarded' } : refusedBy(sent);
     },
@@ -126,9 +131,6 @@ type Received =
 /** Sends one request whose first command is `first`. */
 type Exchange = (first: readonly string[]) => Promise<Received>;
 
-/** The form of scripts that a server accepts: with or without the line of flags. */
-type Form = 'flagged' | 'plain';
-
 /** The digests of texts. A text never changes, so an isolate computes each digest once. */
 const digests = new Map<string, Promise<string>>();
 
@@ -141,75 +143,17 @@ function rememberedDigestOf(text: string): Promise<string> {
 }
 
 /**
- * Sends scripts by their digests, and a text only to a server that does not have it: a new coordinator or isolate need
- * not send texts again that others have sent. It sends a second request only after an error that the server raised
- * before it ran anything (an unknown digest, or a text that it cannot parse): the script itself never replies an error,
- * and the commands after it only read.
+ * Sends a script by its digest, and its text only to a server that does not have it: a new coordinator or isolate need
+ * not send texts again that others have sent. It sends the second request only after an error that the server raised
+ * before it ran anything: the script itself never replies an error, and the commands after it only read.
  */
-class ScriptSender {
-  /** Runs a short script with the line of flags. */
-  readonly #probe: (timeoutMs: number) => Promise<Element | Silence | TooLarge>;
-  /** The form that this server accepts; null until it has run a script. */
-  #form: Form | null = null;
-
-  constructor(probe: (timeoutMs: number) => Promise<Element | Silence | TooLarge>) {
-    this.#probe = probe;
-  }
-
-  async send(
-    script: LuaScript,
-    tail: readonly string[],
-    exchange: Exchange,
-    timeoutMs: number,
-  ): Promise<Received> {
-    if (this.#form !== null) return this.#deliver(script, this.#form, tail, exchange);
-    const received = await this.#call(script, 'flagged', tail, exchange);
-    const isUnknown = isUnknownDigest(received);
-    // Some servers store a text under its digest although they cannot parse it.
-    if (!isUnknown && !isError(received, 'ERR')) return received;
-    // A short script shows whether the server supports flags, so that no long text is sent in vain.
-    const probed = await this.#probe(timeoutMs);
-    if (probed.kind === 'answered') {
-      return isUnknown ? this.#evaluate(script, 'flagged', tail, exchange) : received;
-    }
-    if (!isError(probed, 'ERR')) return probed;
-    return this.#deliver(script, 'plain', tail, exchange);
-  }
-
-  /** Sends the script by its digest, and then by its text if the server does not know the digest. */
-  async #deliver(
-    script: LuaScript,
-    form: Form,
-    tail: readonly string[],
-    exchange: Exchange,
-  ): Promise<Received> {
-    const received = await this.#call(script, form, tail, exchange);
-    return isUnknownDigest(received) ? this.#evaluate(script, form, tail, exchange) : received;
-  }
-
-  async #call(
-    script: LuaScript,
-    form: Form,
-    tail: readonly string[],
-    exchange: Exchange,
-  ): Promise<Received> {
-    const digest = await rememberedDigestOf(script[form]);
-    return this.#noted(form, await exchange(['EVALSHA', digest, ...tail]));
-  }
-
-  async #evaluate(
-    script: LuaScript,
-    form: Form,
-    tail: readonly string[],
-    exchange: Exchange,
-  ): Promise<Received> {
-    return this.#noted(form, await exchange(['EVAL', script[form], ...tail]));
-  }
-
-  #noted(form: Form, received: Received): Received {
-    if (received.kind === 'answered') this.#form = form;
-    return received;
-  }
+async function sendScript(
+  script: LuaScript,
+  tail: readonly string[],
+  exchange: Exchange,
+): Promise<Received> {
+  const received = await exchange(['EVALSHA', await rememberedDigestOf(script.text), ...tail]);
+  return isUnknownDigest(received) ? exchange(['EVAL', script.text, ...tail]) : received;
 }
 
 /** True if the server does not know the digest, or does not support EVALSHA. */

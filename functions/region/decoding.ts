@@ -11,12 +11,14 @@ import type {
   Prepare,
   Refusal,
   Round,
+  RoundPair,
   RoundResult,
   SnapshotRequest,
   SnapshotResult,
   Vote,
 } from '../../shared/contracts/round.ts';
-import { inOrder, reshape } from './reply-shape.ts';
+import { everyKey } from '../../shared/reserved-keys.ts';
+import { compareBytes, inOrder, reshape } from './reply-shape.ts';
 
 const count = z.number().int().nonnegative();
 
@@ -57,7 +59,7 @@ const executedSchema = z.tuple([
   z.literal('d'),
   z.string().regex(/^[alru]*$/),
   z.array(voteSchema),
-  z.array(z.tuple([count, z.string()])),
+  z.string().regex(/^,(?:\d+:[^,:]+,)*$/),
   z.array(z.tuple([count, count, z.array(z.string())])),
   z.union([z.literal(0), z.literal(1)]),
   count.nullable(),
@@ -93,9 +95,20 @@ const readSchema = z.tuple([
   z.array(z.tuple([z.string(), count, count])),
 ]);
 
+const longerSchema = z.tuple([z.literal('m')]);
+const shortSchema = z.tuple(
+  [z.literal('v'), z.array(z.tuple([z.string(), count, count]))],
+  z.string().nullable(),
+);
 const failedSchema = z.tuple([z.literal('x'), z.string()]);
 
-const roundSchema = z.union([executedSchema, refusedSchema, laterSchema, failedSchema]);
+const roundSchema = z.union([
+  executedSchema,
+  refusedSchema,
+  laterSchema,
+  longerSchema,
+  failedSchema,
+]);
 const snapshotSchema = z.union([
   readSchema,
   z.tuple([z.literal('g')]),
@@ -119,11 +132,15 @@ const serverRefusals: ReadonlySet<string> = new Set(
   ),
 );
 
-/** Decodes the reply of round.lua to `round`. Anything else is `silent`. */
-export function decodeRound(answer: RawReply, round: Round): RoundResult {
+/**
+ * Decodes the reply of round.lua to `round`. `longer` means that nothing was executed: the script lacks a part that the
+ * round needs. Anything else is `silent`.
+ */
+export function decodeRound(answer: RawReply, round: Round): RoundResult | 'longer' {
   const read = roundSchema.safeParse(answer);
   if (!read.success) return silent('an answer that is none of a round');
   const { data } = read;
+  if (data[0] === 'm') return 'longer';
   if (data[0] === 'x') {
     const code = /^[A-Z]+(?=\s)/.exec(data[1])?.[0];
     return silent(`the script failed: ${textOf(data[1])}`, code);
@@ -147,10 +164,10 @@ export function decodeRound(answer: RawReply, round: Round): RoundResult {
     reply: {
       decisions: Array.from(decisions, decisionReplyOf),
       votes: given,
-      history,
+      history: marksOf(history),
       older: older.map(([incarnation, sequence, keys]) => ({
         transaction: [incarnation, sequence],
-        keys: keys.map(textOf),
+        keys: keys.toSorted(compareBytes).map(textOf),
       })),
       olderTruncated: truncated === 1,
       clock,
@@ -184,12 +201,31 @@ export function decodeSnapshot(
   if (shaped === null || shaped.length !== request.commands.length) {
     return silent('an answer to another snapshot');
   }
-  const locks = met.map(([key, incarnation, sequence]) => ({
-    key: textOf(key),
-    holder: [incarnation, sequence] as const,
-  }));
+  const locks = met.map(lockOf);
   const ordered = shaped.map((each, at) => inOrder(each, request.commands[at]?.reply ?? null));
   return { kind: 'read', replies: ordered, locks };
+}
+
+/** Decodes the reply of read.lua to a snapshot of `keys`; null if snapshot.lua has to read. */
+export function decodeRead(
+  answer: RawReply,
+  request: SnapshotRequest,
+  keys: readonly string[],
+): SnapshotResult | null {
+  const read = shortSchema.safeParse(answer);
+  if (!read.success) return null;
+  const [, met, ...values] = read.data;
+  if (values.length !== keys.length) return null;
+  let at = 0;
+  const replies = request.commands.map(({ args }): RawReply => {
+    if (args[0] === 'GET') return values[at++] ?? null;
+    const taken = values.slice(at, at + args.length - 1);
+    at += taken.length;
+    return taken;
+  });
+  const order = [everyKey, ...request.keys];
+  const locks = met.map(lockOf).sort((a, b) => order.indexOf(a.key) - order.indexOf(b.key));
+  return { kind: 'read', replies, locks };
 }
 
 /** Decodes the reply of inspect.lua. Anything else is `silent`. */
@@ -203,6 +239,20 @@ export function decodeInspection(answer: RawReply): InspectionResult {
     holder: sequence < 0 ? null : ([incarnation, sequence] as const),
   }));
   return { kind: 'inspected', keys, cursor: read.data.n, more: read.data.t === 1 };
+}
+
+/** The pairs of a part of a region's history; region-state.lua describes its form. */
+function marksOf(history: string): readonly RoundPair[] {
+  return Array.from(
+    history.matchAll(/(\d+):([^,]+),/g),
+    ([, counter = '', mark = '']): RoundPair => [Number(counter), mark],
+  );
+}
+
+type ReadLock = Extract<SnapshotResult, { kind: 'read' }>['locks'][number];
+
+function lockOf([key, incarnation, sequence]: [string, number, number]): ReadLock {
+  return { key: textOf(key), holder: [incarnation, sequence] };
 }
 
 function laterRelease(format: number): string {

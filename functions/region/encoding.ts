@@ -1,6 +1,7 @@
 /** Encodes the arguments of the region scripts; the header of each script describes the form. */
 import { assert } from '../../shared/assert.ts';
 import type { Check, Operation, OperationKind, ReplySort } from '../../shared/contracts/frame.ts';
+import { isGrowing } from '../../shared/contracts/growing.ts';
 import type {
   CopyForm,
   CopyStep,
@@ -21,7 +22,7 @@ const marksAnswered = 8;
 /** The maximum size of values that one inspection reads, in bytes: the server blocks meanwhile. */
 const inspectedBytes = 4_000_000;
 
-/** The region's history joins marks by commas, so a mark contains none. */
+/** The region's history separates marks by commas and colons, so a mark contains none. */
 const markPattern = /^[0-9A-Za-z_-]{1,64}$/;
 
 const operationCodes: Record<OperationKind, number> = {
@@ -58,7 +59,7 @@ type Json = string | number | readonly Json[];
 
 /** The names of a shard's own keys that a script declares, in the order of its KEYS. */
 export function keysOf(shard: number): string[] {
-  return ['meta', 'lock', 'done', 'lease'].map((name) => `lockstep:${shard}:${name}`);
+  return ['state', 'lock', 'lease'].map((name) => `lockstep:${shard}:${name}`);
 }
 
 /** ARGV[1] of round.lua; its header describes the form. */
@@ -91,8 +92,16 @@ export function encodeRound(round: Round): string {
     roleCodes[round.role],
     round.lease === null ? 0 : [round.lease.reading ?? -1, round.lease.ttlMs],
     round.takes,
+    Number(round.prepares.some(grows)),
   ];
   return `${JSON.stringify(form).slice(0, -1)},${copyText(round.copy)}]`;
+}
+
+/** True if the prepare may take memory that a full server refuses; nobody knows the commands of a script before. */
+function grows({ parts }: Prepare): boolean {
+  return parts.some(({ operations }) =>
+    operations.some((operation) => operation.kind === 'script' || isGrowing(operation)),
+  );
 }
 
 /** The reply of the source is JSON already and is inserted unchanged. */
@@ -107,7 +116,7 @@ function copyText(step: CopyStep | null): string {
 function copyForm(step: Exclude<CopyStep, { kind: 'write' }>): Json {
   switch (step.kind) {
     case 'begin':
-      assert(step.token !== '', 'a region without a copy has the empty token');
+      assert(/^[^ ]+$/.test(step.token), 'a token is not empty and has no spaces');
       return ['b', step.token, step.number, step.replaces, step.agreed ?? 0];
     case 'scan':
       return ['s', step.cursor, step.count, formCodes[step.form]];
@@ -137,6 +146,18 @@ export function encodeSnapshot(request: SnapshotRequest, inScript: number): stri
     limits.snapshotMs,
   ];
   return JSON.stringify(form);
+}
+
+/** KEYS and ARGV of read.lua; its header describes them. */
+export function encodeRead(
+  request: SnapshotRequest,
+  keys: readonly string[],
+): { readonly keys: readonly string[]; readonly argv: readonly string[] } {
+  const [state = '', , lease = ''] = keysOf(request.shard);
+  const pair = request.lastAcknowledged === null ? ['', ''] : request.lastAcknowledged.map(String);
+  const flags = [request.strong, request.leased].map((flag) => String(Number(flag)));
+  const argv = [String(request.generation), ...flags, ...pair, ...request.keys];
+  return { keys: [state, lease, ...keys], argv };
 }
 
 /** ARGV[1] of inspect.lua; its header describes the form. */

@@ -14,13 +14,19 @@ import copyText from './lua/copy/copy.lua';
 import copySourceText from './lua/copy/copy-source.lua';
 import copyTargetText from './lua/copy/copy-target.lua';
 import inspectText from './lua/inspect.lua';
+import jsonText from './lua/json.lua';
 import leaseText from './lua/lease.lua';
 import memoryText from './lua/memory.lua';
 import messagesText from './lua/messages.lua';
 import paceText from './lua/pace.lua';
+import readText from './lua/read.lua';
+import regionStateText from './lua/region-state.lua';
 import roundText from './lua/round.lua';
 import snapshotText from './lua/snapshot.lua';
+import sortingText from './lua/sorting.lua';
 import bitsText from './lua/staging/bits.lua';
+import inlineText from './lua/staging/inline.lua';
+import packingText from './lua/staging/packing.lua';
 import stageText from './lua/staging/stage.lua';
 import stateText from './lua/staging/state.lua';
 import streamsText from './lua/staging/streams.lua';
@@ -45,19 +51,12 @@ import { slowCommands } from './slow-commands.ts';
 import { scriptTable } from './user-script-table.ts';
 
 /**
- * Flags that let commits run although the server is out of memory, and a script touch keys of any slot. Redis 7 or later
- * reads them from the first line; older and some compatible servers do not support that line.
+ * A script as sent by EVAL. It has no line of flags: a script without flags may continue after its first write although
+ * the server is out of memory (base.lua), and only Redis 7 and later know that line.
  */
-export const flagsLine = '#!lua flags=allow-oom,allow-cross-slot-keys\n';
-
-/** A script that tests support for the line of flags: a server without it reports a syntax error. */
-export const flagsProbe = `${flagsLine}return 1`;
-
-/** A script as sent by EVAL, with and without the line of flags. */
 export interface LuaScript {
   readonly name: string;
-  readonly flagged: string;
-  readonly plain: string;
+  readonly text: string;
 }
 
 /** A quoted or long string of Lua, which stays unchanged, or an operator with the spaces around it. */
@@ -96,7 +95,9 @@ const scriptWriteHost = moduleOf(
 
 const scriptReadHost = moduleOf('scriptReadHost', [...userScripts, scriptReadHostText].join('\n'));
 
-/** apply.lua declares this name already, because its functions use it. */
+const decisionModule = moduleOf('loadDecisions', `${messagesText}\n${applyText}`);
+
+/** base.lua declares this name already, because several files use it. */
 const mergeModule = `loadMergers = function()\n${mergeText}\nend`;
 
 /** Stream and bit commands, of which other files use one name. */
@@ -107,7 +108,7 @@ const growingText = [
   setText('GROWING', growingCommands),
   setText('GROWING_GROUPS', growingOfGroups),
 ].join('\n');
-const memoryModule = `local memory = (function()\n${growingText}\n${memoryText}\nend)()`;
+const memoryModule = moduleOf('loadMemory', `${growingText}\n${memoryText}`);
 
 const slowCommandsText = setText('HEAVY', slowCommands);
 const paceModule = `local pace = (function()\n${slowCommandsText}\n${paceText}\nend)()`;
@@ -120,15 +121,25 @@ const workTexts = [
   moduleOf('loadWork', workText),
 ].join('\n');
 
-/** The part of every round: locks, decisions, merges of commits, and the state of staged transactions. */
+/** The part of every round: the region's state, locks, decisions, and transactions that need no shadow. */
 const decidingTexts = [
   baseText,
-  messagesText,
-  applyText,
+  regionStateText,
+  decisionModule,
   mergeModule,
   memoryModule,
-  stateText,
-  paceModule,
+  moduleOf('loadInline', inlineText),
+];
+
+/** The same for most rounds, without the parts that only some need: about half as long. */
+const shortTexts = [
+  baseText,
+  regionStateText,
+  decisionModule,
+  memoryModule,
+  moduleOf('loadInline', inlineText),
+  "local function loadStaging() again = 'longer' error(again, 0) end",
+  'loadMergers = loadStaging',
 ];
 
 /** Replaces staging by elements and the estimate of work in scripts that need neither. */
@@ -143,18 +154,29 @@ const elementTexts = [
   runnersText,
 ];
 
-/** The parts that any prepare may need. */
-const anyTexts = [
-  ...decidingTexts,
-  ...elementTexts,
-  stageText,
+const userScriptTexts = [
   scriptWriteHost,
   // The runner of scripts is created with the first script.
   'function runScript(operation) runScript = scriptWriteHost() return runScript(operation) end',
 ];
 
+/** Staging with shadows: only rounds that need it execute its definitions. */
+function stagingOf(texts: readonly string[], scriptTexts: readonly string[] = []): string {
+  const before = [
+    'local memory = loadMemory()',
+    sortingText,
+    packingText,
+    stateText,
+    paceModule,
+    ...texts,
+  ];
+  const returned = 'return { stage = stage, isLate = pace.isLate }';
+  return moduleOf('loadStaging', [...before, stageText, ...scriptTexts, returned].join('\n'));
+}
+
 const copyTexts = [
-  moduleOf('copySource', copySourceText),
+  jsonText,
+  moduleOf('copySource', `${sortingText}\n${copySourceText}`),
   moduleOf('copyTarget', copyTargetText),
   copyText,
 ];
@@ -164,33 +186,69 @@ const copyTexts = [
  * every round that they support, and differ in length; each is sent when it is first needed.
  */
 export const roundScripts = {
+  /** Decisions alone, or prepares that need no shadow alone; anything else that it meets needs a longer text. */
+  short: scriptOf('short round', [...shortTexts, leaseText, roundText]),
   /** Decisions, and commands that take values whole. */
-  plain: scriptOf('round', [...decidingTexts, wholeText, stageText, leaseText, roundText]),
+  plain: scriptOf('round', [...decidingTexts, stagingOf([wholeText]), leaseText, roundText]),
   /** Also commands that address elements of collections, streams, and numbers too wide for Lua. */
   elements: scriptOf('round by elements', [
     ...decidingTexts,
-    ...elementTexts,
-    stageText,
+    stagingOf(elementTexts),
     leaseText,
     roundText,
   ]),
   /** Also users' scripts, which may call any command. */
-  scripts: scriptOf('round with scripts', [...anyTexts, leaseText, roundText]),
+  scripts: scriptOf('round with scripts', [
+    ...decidingTexts,
+    stagingOf(elementTexts, userScriptTexts),
+    leaseText,
+    roundText,
+  ]),
   /** Decisions and a step of a copy. */
   copy: scriptOf('round of a copy', [
     ...decidingTexts,
-    wholeText,
-    stageText,
+    stagingOf([wholeText]),
     leaseText,
     ...copyTexts,
     roundText,
   ]),
   /** Everything; a coordinator does not prepare in a round with a step of a copy. */
-  all: scriptOf('round of all', [...anyTexts, leaseText, ...copyTexts, roundText]),
+  all: scriptOf('round of all', [
+    ...decidingTexts,
+    stagingOf(elementTexts, userScriptTexts),
+    leaseText,
+    ...copyTexts,
+    roundText,
+  ]),
 } as const;
 
-/** Returns the shortest script that supports the round. */
-export function roundScriptFor({ prepares, copy }: Round): LuaScript {
+/** Returns the script that probably suffices for the round: the shortest one. */
+export function roundScriptFor(round: Round): LuaScript {
+  return isShort(round) ? roundScripts.short : longRoundScriptFor(round);
+}
+
+/** True for a round whose script can stop before it has changed anything, if it turns out to need a longer text. */
+function isShort({ decisions, prepares, copy }: Round): boolean {
+  if (copy !== null || (decisions.length > 0 && prepares.length > 0)) return false;
+  return prepares.every(({ parts }) =>
+    parts.every(({ checks, operations }) => checks.length === 0 && operations.every(isInline)),
+  );
+}
+
+/** The commands that inline.lua carries out. */
+const inlineCommands: ReadonlySet<string> = new Set(
+  'APPEND DECR DECRBY GET GETDEL GETSET INCR INCRBY SET SETNX'.split(' '),
+);
+
+function isInline({ kind, args }: Operation): boolean {
+  if (kind === 'set' || kind === 'delete') return true;
+  return (
+    (kind === 'write' || kind === 'read' || kind === 'append') && inlineCommands.has(args[0] ?? '')
+  );
+}
+
+/** Returns the shortest script that certainly supports the round. */
+export function longRoundScriptFor({ prepares, copy }: Round): LuaScript {
   const operations = prepares.flatMap(({ parts }) => parts.flatMap((part) => part.operations));
   const hasScripts = operations.some(({ kind }) => kind === 'script');
   const hasElements = operations.some(needsElements);
@@ -231,7 +289,14 @@ function isMeasured(name: string): boolean {
 }
 
 /** The parts of every snapshot. */
-const readingTexts = [baseText, messagesText, applyText, mergeModule, workTexts, workReadText];
+const readingTexts = [
+  baseText,
+  regionStateText,
+  decisionModule,
+  mergeModule,
+  workTexts,
+  workReadText,
+];
 
 /** The scripts of snapshots; encoding.ts writes their argument, decoding.ts reads their reply. */
 const snapshotScripts = {
@@ -244,6 +309,9 @@ const snapshotScripts = {
   ]),
 } as const;
 
+/** The script of a snapshot of short strings; encoding.ts writes its arguments, decoding.ts reads its reply. */
+export const readScript = scriptOf('read', [readText]);
+
 /** Returns the shortest script that supports the snapshot. */
 export function snapshotScriptFor({ commands }: SnapshotRequest): LuaScript {
   const hasScripts = commands.some(({ args }) => args[0] === 'EVAL_RO');
@@ -251,12 +319,19 @@ export function snapshotScriptFor({ commands }: SnapshotRequest): LuaScript {
 }
 
 /** The script of an inspection; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const inspectScript = scriptOf('inspect', [baseText, messagesText, applyText, inspectText]);
+export const inspectScript = scriptOf('inspect', [
+  baseText,
+  regionStateText,
+  jsonText,
+  sortingText,
+  inspectText,
+]);
 
 /** Every script that is sent to regions. */
 export const everyScript: readonly LuaScript[] = [
   ...Object.values(roundScripts),
   ...Object.values(snapshotScripts),
+  readScript,
   inspectScript,
 ];
 
@@ -267,8 +342,7 @@ export async function digestOf(text: string): Promise<string> {
 }
 
 function scriptOf(name: LuaScript['name'], texts: readonly string[]): LuaScript {
-  const plain = withoutComments(texts.join('\n'));
-  return { name, flagged: flagsLine + plain, plain };
+  return { name, text: withoutComments(texts.join('\n')) };
 }
 
 /** The names as a string for `isNamed` of base.lua: each run of the script would have to fill a table again. */

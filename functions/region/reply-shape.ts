@@ -47,7 +47,7 @@ export function inOrder(reply: RawReply, order: ReplySort): RawReply {
 }
 
 /** Each character is one byte. */
-function compareBytes(a: RawReply, b: RawReply): number {
+export function compareBytes(a: RawReply, b: RawReply): number {
   const [first, second] = [String(a), String(b)];
   if (first === second) return 0;
   return first < second ? -1 : 1;

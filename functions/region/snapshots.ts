@@ -6,14 +6,15 @@ import type { ReadCommand, SnapshotRequest, SnapshotResult } from '../../shared/
 import { limits } from '../../shared/limits.ts';
 import { needsMeasure } from './bounded-reads.ts';
 import { keysOfSnapshot } from './declared.ts';
-import { decodeSnapshot, silent } from './decoding.ts';
-import { encodeSnapshot } from './encoding.ts';
-import { snapshotScriptFor } from './lua-bundle.ts';
+import { decodeRead, decodeSnapshot, silent } from './decoding.ts';
+import { encodeRead, encodeSnapshot } from './encoding.ts';
+import { readScript, snapshotScriptFor } from './lua-bundle.ts';
 import { askedForm, sentForm } from './read-forms.ts';
 import { bytesOf, inOrder } from './reply-shape.ts';
 import type { Element, Silence } from './rest-client.ts';
 import type { ScriptRunner } from './script-runner.ts';
 import { endlessReads } from './slow-commands.ts';
+import type { SmallKeys } from './small-keys.ts';
 import { drawMaximum, drawOf, lengthOf, wholeOf, withoutRoom } from './whole-reads.ts';
 
 const tooLargeMessage = 'ERR the replies are too large; ask for less at once';
@@ -76,6 +77,35 @@ interface NativePlan {
  * command needs Lua, the script measures and reads. Never throws for faults of the region: these are `silent`.
  */
 export async function takeSnapshot(
+  runner: ScriptRunner,
+  request: SnapshotRequest,
+  timeoutMs: number,
+  small: SmallKeys,
+): Promise<SnapshotResult> {
+  const result =
+    (await readShort(runner, request, timeoutMs, small)) ??
+    (await readAny(runner, request, timeoutMs));
+  if (result.kind === 'read') small.note(request.commands, result.replies);
+  return result;
+}
+
+/** Reads short strings; null if another script has to. */
+async function readShort(
+  runner: ScriptRunner,
+  request: SnapshotRequest,
+  timeoutMs: number,
+  small: SmallKeys,
+): Promise<SnapshotResult | null> {
+  const keys = canJudgeShortly(request) ? small.keysOf(request.commands) : null;
+  if (keys === null) return null;
+  const encoded = encodeRead(request, keys);
+  const sent = await runner.evaluate(readScript, encoded.keys, encoded.argv, timeoutMs);
+  if (sent.kind === 'too-large') return null;
+  if (sent.kind !== 'answered') return silenceOf(sent);
+  return decodeRead(sent.reply, request, keys);
+}
+
+async function readAny(
   runner: ScriptRunner,
   request: SnapshotRequest,
   timeoutMs: number,
@@ -152,6 +182,47 @@ type Ahead =
     }
   | { readonly kind: 'ended'; readonly result: SnapshotResult | null };
 
+/** The answer of the script before native commands, and the results of these. */
+type Judged =
+  | { readonly result: SnapshotResult; readonly elements: readonly Element[] }
+  /** The server refused one of the commands, so nothing ran. */
+  | 'discarded'
+  | 'too-large'
+  | Silence;
+
+/** Judges by the shortest script, and by the long one if that cannot judge. */
+async function judgeAhead(
+  runner: ScriptRunner,
+  asked: SnapshotRequest,
+  commands: NativePlan['commands'],
+  timeoutMs: number,
+): Promise<Judged> {
+  if (canJudgeShortly(asked)) {
+    const { keys, argv } = encodeRead(asked, []);
+    const sent = await runner.evaluateAhead(readScript, keys, argv, commands, timeoutMs);
+    if (sent.kind !== 'answered') return sent.kind === 'silent' ? sent : sent.kind;
+    const result = decodeRead(sent.reply, asked, []);
+    if (result !== null) return { result, elements: sent.elements };
+  }
+  const argument = encodeSnapshot(asked, 0);
+  const keys = keysOfSnapshot(asked, argument);
+  const script = snapshotScriptFor(asked);
+  const sent = await runner.evaluateAhead(script, keys, [argument], commands, timeoutMs);
+  if (sent.kind !== 'answered') return sent.kind === 'silent' ? sent : sent.kind;
+  const result = decodeSnapshot(sent.reply, asked);
+  assert(result !== 'large', 'nothing is read in the script');
+  return { result, elements: sent.elements };
+}
+
+/** True if read.lua may be able to judge: its arguments are texts, and it settles nothing. */
+function canJudgeShortly({ settle, keys }: SnapshotRequest): boolean {
+  return (
+    settle.length === 0 &&
+    keys.length <= limits.smallKeysPerRead &&
+    keys.every((key) => key.isWellFormed())
+  );
+}
+
 /** Runs `natives` after the script that decides whether they may be read. */
 async function sendAhead(
   runner: ScriptRunner,
@@ -159,22 +230,17 @@ async function sendAhead(
   natives: readonly (readonly string[])[],
   timeoutMs: number,
 ): Promise<Ahead> {
-  const asked = { ...request, commands: [] };
-  const script = snapshotScriptFor(asked);
-  const argument = encodeSnapshot(asked, 0);
-  const keys = keysOfSnapshot(asked, argument);
-  const sent = await runner.evaluateAhead(script, keys, [argument], natives, timeoutMs);
-  if (sent.kind === 'discarded') return { kind: 'ended', result: null };
-  if (sent.kind === 'silent') return { kind: 'ended', result: silenceOf(sent) };
+  const judged = await judgeAhead(runner, { ...request, commands: [] }, natives, timeoutMs);
+  if (judged === 'discarded') return { kind: 'ended', result: null };
   // The response contains the locks as well. An error is no state and needs none.
-  if (sent.kind === 'too-large') {
+  if (judged === 'too-large') {
     const replies = request.commands.map(() => tooLarge);
     return { kind: 'ended', result: { kind: 'read', replies, locks: [] } };
   }
-  const judged = decodeSnapshot(sent.reply, asked);
-  assert(judged !== 'large', 'nothing is read in the script');
-  if (judged.kind !== 'read') return { kind: 'ended', result: judged };
-  return { kind: 'read', judged, elements: sent.elements };
+  if ('kind' in judged) return { kind: 'ended', result: silenceOf(judged) };
+  const { result, elements } = judged;
+  if (result.kind !== 'read') return { kind: 'ended', result };
+  return { kind: 'read', judged: result, elements };
 }
 
 /** Reads in the script; `large` if more than `bound` bytes would be read, which is known before. */

@@ -145,8 +145,8 @@ class Rounds {
   }
 
   async load(): Promise<void> {
-    this.#digest = await digestOf(roundScripts.elements.flagged);
-    await this.#redis.script('LOAD', roundScripts.elements.flagged);
+    this.#digest = await digestOf(roundScripts.elements.text);
+    await this.#redis.script('LOAD', roundScripts.elements.text);
   }
 
   async write(key: string, words: readonly string[]): Promise<void> {
@@ -161,9 +161,11 @@ class Rounds {
     // Settled transactions leave nothing behind.
     const lowWatermark = [1, Math.max(0, this.#sequence - 2)] as const;
     const round = roundOf({ decisions, prepares, lowWatermark });
-    const argv = [this.#digest, '4', ...keysOf(0), encodeRound(round)];
+    const argv = [this.#digest, '3', ...keysOf(0), encodeRound(round)];
     const reply = replyOfClient(await this.#redis.callBuffer('EVALSHA', ...argv));
-    const { votes } = executed(decodeRound(reply, round));
+    const result = decodeRound(reply, round);
+    if (result === 'longer') throw new Error('the text has all parts');
+    const { votes } = executed(result);
     if (votes[0]?.kind !== 'yes') throw new Error(`the region votes ${votes[0]?.kind}`);
   }
 }

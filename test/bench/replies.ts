@@ -90,7 +90,7 @@ export async function measureReplies(say: (line: string) => void): Promise<reado
 async function compare(redis: Redis, one: Compared): Promise<readonly Figure[]> {
   const loaded = new Set<string>();
   // Like a region: by the digests of the texts.
-  const client = connectDirectly(redis, 'flagged', (text) => {
+  const client = connectDirectly(redis, (text) => {
     const sha = createHash('sha1').update(text).digest('hex');
     if (!loaded.has(sha)) void redis.script('LOAD', text);
     loaded.add(sha);

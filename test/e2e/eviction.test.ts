@@ -9,6 +9,7 @@ import { type Gateway, startGateway } from '../../local/gateway/gateway.ts';
 import { placesFor } from '../../local/gateway/round-trips.ts';
 import { type LocalRegion, redisKind, startRegion } from '../../local/stack/regions.ts';
 import { connectTo } from '../support/redis.ts';
+import { changeState, readLocks } from '../support/region-state.ts';
 import { commitsOf, type Picks, preparesOf } from './rounds.ts';
 import { patience, type StackResponse } from './writes.ts';
 
@@ -78,7 +79,7 @@ function everywhere(key: string): Promise<readonly (string | null)[]> {
 }
 
 function locks(): Promise<readonly number[]> {
-  return Promise.all(regions.map(({ client }) => client.hlen('lockstep:0:lock')));
+  return Promise.all(regions.map(async ({ client }) => (await readLocks(client)).size));
 }
 
 async function send(path: string, body?: unknown, key?: string): Promise<[number, StackResponse]> {
@@ -114,7 +115,8 @@ function hang(some: readonly Region[], executed: boolean, matches: Picks): Promi
  */
 async function reset(): Promise<void> {
   const before = await incarnation();
-  await regions.at(-1)?.client.hset('lockstep:0:meta', 'incarnation', before + 1);
+  const last = regions.at(-1);
+  if (last !== undefined) await changeState(last.client, { incarnation: before + 1 });
   const trapped = send('/v1/writes', { ops: [['SET', 'trap', '1']] });
   await expect.poll(incarnation, patience).toBe(before + 1);
   heal();

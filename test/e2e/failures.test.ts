@@ -1,6 +1,7 @@
 /** Injects faults into the requests to one region, and expects each write to commit or to leave nothing. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Fault } from '../../local/gateway/faults.ts';
+import { readLocks } from '../support/region-state.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';
 import {
   commitsOf,
@@ -258,7 +259,7 @@ describe('a region without memory', () => {
     await held.hit;
     await setMaximum((await usedBytes()) - 100_000);
     gate.resolve();
-    await expect.poll(() => faulty.client.hlen('lockstep:0:lock'), patience).toBe(0);
+    await expect.poll(async () => (await readLocks(faulty.client)).size, patience).toBe(0);
     expect(await stack.everywhere(key)).toEqual(everyRegion(value));
     expect(await strongRead(stack, key, faulty.id)).toBe(value);
     await setMaximum(0);

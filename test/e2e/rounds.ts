@@ -1,5 +1,6 @@
 /** Predicates that select the requests of rounds, reads and copy steps for fault rules. */
 import type { FaultHandle, SeenRequest } from '../../local/gateway/faults.ts';
+import { readState } from '../support/region-state.ts';
 import type { TestRegion, TestStack } from '../support/stack/stack.ts';
 
 /** Positions in a round's JSON (functions/region/lua/round.lua). */
@@ -87,7 +88,7 @@ export async function met(faults: readonly FaultHandle[]): Promise<void> {
 
 /** The number of rounds with a mark that the region has executed. */
 export async function roundCounter({ client }: TestRegion): Promise<number> {
-  return Number(await client.hget('lockstep:0:meta', 'counter'));
+  return (await readState(client))?.counter ?? 0;
 }
 
 /**

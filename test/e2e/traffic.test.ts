@@ -64,7 +64,7 @@ describe('hostile input over HTTP', () => {
     ['an administrative command', 400, '{"ops":[["SHUTDOWN"]]}'],
     ['a blocking command', 400, '{"ops":[["BLPOP","hostile","0"]]}'],
     ['a reserved key', 400, '{"ops":[["DEL","lockstep:0:lock"]]}'],
-    ['a reserved key as the second one', 400, '{"ops":[["RENAME","first","lockstep:0:meta"]]}'],
+    ['a reserved key as the second one', 400, '{"ops":[["RENAME","first","lockstep:0:state"]]}'],
     ['a good operation before a bad one', 400, '{"ops":[["SET","hostile","1"],["NOPE"]]}'],
     ['129 operations', 400, `{"ops":[${Array(129).fill('["INCR","hostile"]').join()}]}`],
     ['a value past the limit', 413, `{"ops":[["SET","hostile","${'x'.repeat(512_001)}"]]}`],

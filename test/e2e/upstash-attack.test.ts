@@ -39,19 +39,19 @@ describe('hostile requests of every form', () => {
         key.replace(/^lockstep:0:/, ''),
       );
       // Only Lockstep's own records have its prefix, in their usual form.
-      for (const record of records) expect(record).toMatch(/^(?:meta|lock|done|lease)$/);
-      expect(await client.type('lockstep:0:meta')).toBe('hash');
+      for (const record of records) expect(record).toMatch(/^(?:state|lock|lease)$/);
+      expect(await client.type('lockstep:0:state')).toBe('string');
     }
   });
 
   it.each([
-    ['read', ['GET', 'lockstep:0:meta']],
-    ['written', ['SET', 'lockstep:0:meta', 'x']],
+    ['read', ['GET', 'lockstep:0:state']],
+    ['written', ['SET', 'lockstep:0:state', 'x']],
     ['deleted with others', ['DEL', 'first', 'lockstep:0:lock']],
-    ['copied from', ['COPY', 'lockstep:0:meta', 'copy']],
+    ['copied from', ['COPY', 'lockstep:0:state', 'copy']],
     ['renamed to', ['RENAME', 'first', 'lockstep:0:lock']],
-    ['read after a count', ['ZUNION', '2', 'first', 'lockstep:0:done']],
-    ['stored into', ['SUNIONSTORE', 'lockstep:0:done', 'first']],
+    ['read after a count', ['ZUNION', '2', 'first', 'lockstep:0:lease']],
+    ['stored into', ['SUNIONSTORE', 'lockstep:0:lease', 'first']],
   ])('cannot get a record of Lockstep %s', async (_deed, command) => {
     const alone = { method: 'POST', path: '/', body: JSON.stringify(command) };
     const steps = command.map((step) => step.replaceAll(/./g, escapeByte)).join('/');
@@ -136,7 +136,7 @@ describe('hostile requests for streams', () => {
   const addresses: readonly (readonly [path: string, status: number])[] = [
     ['/subscribe', 400],
     ['/subscribe/lockstep%3Achannel%3Aa', 400],
-    ['/subscribe/a/__keyspace@0__:lockstep:0:meta', 400],
+    ['/subscribe/a/__keyspace@0__:lockstep:0:state', 400],
     ['/subscribe/a%0D%0Adata:%20message,a,forged', 400],
     [`/subscribe/${'x'.repeat(16_001)}`, 400],
     [`/subscribe${'/a'.repeat(5_000)}`, 400],

@@ -8,7 +8,7 @@ export const statuses = [200, 400, 401, 404, 405, 413];
 /** Bytes of every kind: text with a meaning here, halves of it, and noise. */
 function hostileBytes(random: Random): Buffer<ArrayBuffer> {
   const pieces = [
-    'lockstep:0:meta',
+    'lockstep:0:state',
     'lockstep:',
     '[["SET","k1"',
     '"',
@@ -63,7 +63,7 @@ function hostilePath(random: Random): string {
     random.chance(0.3) ? escaped(hostileBytes(random)) : random.pick(words),
   );
   const query = random.chance(0.3)
-    ? `?${random.pick(['EX=1', '_token=', '=', '&&', 'EX', 'lockstep:0:meta=1'])}`
+    ? `?${random.pick(['EX=1', '_token=', '=', '&&', 'EX', 'lockstep:0:state=1'])}`
     : '';
   return `/${steps.join('/')}${query}`;
 }
@@ -92,7 +92,7 @@ function hostileCommand(random: Random): readonly unknown[] {
   const command: unknown[] = [...randomCommand(random)];
   const argument = () =>
     random.pick<unknown>([
-      'lockstep:0:meta',
+      'lockstep:0:state',
       'lockstep:0:lock',
       'lockstep:x',
       '',

@@ -150,7 +150,7 @@ describe('an operation that Lockstep does not support', () => {
       await outcomes(
         () => redis.exec(['FCALL', 'f', 0]),
         () => redis.multi().set('never', 1).scriptFlush().exec(),
-        () => redis.get('lockstep:0:meta'),
+        () => redis.get('lockstep:0:state'),
       ),
     ).toEqual([
       expect.stringContaining('ERR FCALL is not supported'),

@@ -262,7 +262,7 @@ describe('a script', () => {
 
   it('reaches no key of Lockstep, by any name', async () => {
     for (const text of [
-      'return redis.call("HGETALL", "lockstep:0:meta")',
+      'return redis.call("HGETALL", "lockstep:0:state")',
       'return redis.call("DEL", "lockstep:0:lock")',
       'return redis.call("HSET", KEYS[1] .. ":0:lock", "a", "b")',
     ]) {

@@ -189,7 +189,6 @@ describe('the doctor', () => {
     ['version', { 'INFO server': 'redis_version:6.2.1\r\n' }],
     ['persistence', { 'CONFIG GET appendfsync': ['appendfsync', 'everysec'] }],
     ['memory', { 'INFO memory': 'used_memory:80\r\nmaxmemory:100\r\n' }],
-    ['script flags', { 'EVAL #!lua': noCommand }],
     ['EVALSHA', { EVALSHA: { kind: 'error', message: 'NOSCRIPT No matching script' } }],
   ] as const)('warns of %s', async (name, overrides) => {
     const diagnosis = await new DoctorHarness(overrides, 'us-east-1').ask();

@@ -76,7 +76,7 @@ describe('the work of a command', () => {
   let sequence = 0;
   beforeAll(async () => {
     server = await startRedisServer();
-    client = connectDirectly(server.redis, 'flagged', fewSteps);
+    client = connectDirectly(server.redis, fewSteps);
   });
   afterAll(() => server.stop());
   beforeEach(async () => {

@@ -24,8 +24,7 @@ interface Region {
 
 async function openRegion(kind: 'redis-server' | 'embedded'): Promise<Region> {
   const server = await (kind === 'embedded' ? startEmbedded() : startRedisServer());
-  const text = kind === 'embedded' ? 'plain' : 'flagged';
-  return { server, client: connectDirectly(server.redis, text) };
+  return { server, client: connectDirectly(server.redis) };
 }
 
 /** Copies everything of `source` to `target` as a coordinator does: in steps, and again for the keys left over. */

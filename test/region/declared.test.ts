@@ -16,7 +16,7 @@ import {
   snapshotOf,
 } from './fixtures.ts';
 
-const own = ['meta', 'lock', 'done', 'lease'].map((name) => `lockstep:0:${name}`);
+const own = ['state', 'lock', 'lease'].map((name) => `lockstep:0:${name}`);
 
 interface Sent {
   readonly keys: readonly string[];

@@ -15,10 +15,9 @@ import { limits } from '../../shared/limits.ts';
  */
 export function connectDirectly(
   redis: Redis,
-  text: 'flagged' | 'plain',
   change: (script: string) => string = (script) => script,
 ): RegionClient {
-  return clientOf(directRunner(redis, (script) => change(script[text])));
+  return clientOf(directRunner(redis, (script) => change(script.text)));
 }
 
 /** Runs scripts and commands over a plain connection. */

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { decodeRound } from '../../functions/region/decoding.ts';
 import { encodeRound, keysOf } from '../../functions/region/encoding.ts';
 import { roundScripts } from '../../functions/region/lua-bundle.ts';
+import { assert } from '../../shared/assert.ts';
 import { compileWrite } from '../../shared/commands/compile.ts';
 import { type Check, operationAt } from '../../shared/contracts/frame.ts';
 import type { Part, Round, RoundReply } from '../../shared/contracts/round.ts';
@@ -37,9 +38,11 @@ class Region {
       bound === limits.elementsCopied ? this.#copied : bound,
     );
     const argument = JSON.stringify(form);
-    const argv = [roundScripts.elements.flagged, '4', ...keysOf(0), argument];
+    const argv = [roundScripts.elements.text, '3', ...keysOf(0), argument];
     const reply = await this.redis.callBuffer('EVAL', ...argv);
-    return executed(decodeRound(replyOfClient(reply), round));
+    const result = decodeRound(replyOfClient(reply), round);
+    assert(result !== 'longer', 'this text has all parts');
+    return executed(result);
   }
 
   async dump(): Promise<unknown> {

@@ -8,6 +8,7 @@ import type {
   SnapshotRequest,
   SnapshotResult,
 } from '../../shared/contracts/round.ts';
+import { dropLock } from '../support/region-state.ts';
 import { connectDirectly } from './direct.ts';
 import { RegionModel } from './model.ts';
 import { encodeReply, type ModelReply } from './replies.ts';
@@ -37,8 +38,8 @@ export const implementations: readonly (readonly [
   open: () => Promise<Implementation>,
 ])[] = [
   ['the model', async () => openModel()],
-  ['redis-server', () => openRedis(startRedisServer(), 'flagged')],
-  ['the embedded server', () => openRedis(startEmbedded(), 'plain')],
+  ['redis-server', () => openRedis(startRedisServer())],
+  ['the embedded server', () => openRedis(startEmbedded())],
 ];
 
 function openModel(): Implementation {
@@ -60,14 +61,11 @@ function openModel(): Implementation {
   };
 }
 
-async function openRedis(
-  starting: Promise<TestServer>,
-  text: 'flagged' | 'plain',
-): Promise<Implementation> {
+async function openRedis(starting: Promise<TestServer>): Promise<Implementation> {
   const server = await starting;
   const { redis } = server;
   const listener = await listenerOf(redis);
-  const client = connectDirectly(redis, text);
+  const client = connectDirectly(redis);
   return {
     round: (round) => client.round(round, 0),
     snapshot: (request) => client.snapshot(request, 0),
@@ -76,7 +74,7 @@ async function openRedis(
     published: () => listener.published(),
     backup: () => backupOf(redis),
     async dropLock(key) {
-      await redis.hdel('lockstep:0:lock', key);
+      await dropLock(redis, key);
     },
     async wipe() {
       await redis.flushall();
@@ -139,17 +137,11 @@ function plainReply(reply: unknown): ModelReply {
 }
 
 async function backupOf(redis: Redis): Promise<() => Promise<void>> {
-  const hashes = ['lockstep:0:meta', 'lockstep:0:lock'];
-  const kept = await Promise.all(hashes.map((key) => redis.hgetall(key)));
-  const done = await redis.zrange('lockstep:0:done', '0', '-1', 'WITHSCORES');
+  const state = await redis.getBuffer('lockstep:0:state');
+  const locks = Object.entries(await redis.hgetallBuffer('lockstep:0:lock')).flat();
   return async () => {
-    await redis.del(...hashes, 'lockstep:0:done');
-    for (const [index, key] of hashes.entries()) {
-      const fields = Object.entries(kept[index] ?? {}).flat();
-      if (fields.length > 0) await redis.hset(key, ...fields);
-    }
-    for (let index = 0; index < done.length; index += 2) {
-      await redis.zadd('lockstep:0:done', done[index + 1] ?? '', done[index] ?? '');
-    }
+    await redis.del('lockstep:0:state', 'lockstep:0:lock');
+    if (state !== null) await redis.set('lockstep:0:state', state);
+    if (locks.length > 0) await redis.hset('lockstep:0:lock', ...locks);
   };
 }

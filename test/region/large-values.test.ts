@@ -23,13 +23,13 @@ const kinds: readonly (readonly [string, string])[] = [
 /** A key of the greatest length, which XREADGROUP and LMPOP return as well. */
 const key = 'k'.repeat(limits.keyBytes);
 
-describe.each(servers)('a large value in %s', (_name, start, text) => {
+describe.each(servers)('a large value in %s', (_name, start) => {
   let server: TestServer;
   let client: RegionClient;
   let sequence = 0;
   beforeAll(async () => {
     server = await start();
-    client = connectDirectly(server.redis, text);
+    client = connectDirectly(server.redis);
   });
   beforeEach(() => server.redis.flushall());
   afterAll(() => server.stop());

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Operation } from '../../shared/contracts/frame.ts';
 import type { RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
+import { readLocks } from '../support/region-state.ts';
 import { connectDirectly } from './direct.ts';
 import {
   abortOf,
@@ -57,12 +58,12 @@ async function expectChanged({ redis }: TestServer): Promise<void> {
   expect(await redis.lrange('l', 0, -1)).toEqual(['a', 'b', ...members.slice(1, -2), 'y']);
 }
 
-describe.each(servers)('a merge in %s', (_, start, text) => {
+describe.each(servers)('a merge in %s', (_, start) => {
   let server: TestServer;
   let client: RegionClient;
   beforeAll(async () => {
     server = await start();
-    client = connectDirectly(server.redis, text);
+    client = connectDirectly(server.redis);
   });
   beforeEach(() => fill(server));
   afterAll(() => server.stop());
@@ -83,16 +84,16 @@ describe.each(servers)('a merge in %s', (_, start, text) => {
     expect(await server.redis.llen(shadow('l'))).toBe(4);
     expect(await commit()).toBe('acknowledged');
     await expectChanged(server);
-    expect(await ownKeys()).toEqual(['lockstep:0:done', 'lockstep:0:meta']);
+    expect(await ownKeys()).toEqual(['lockstep:0:state']);
   });
 
   it('leaves nothing behind after an abort, or if nothing changed', async () => {
     await stage(...changes);
     await send({ decisions: [abortOf(1, [...keys, 'n'])] });
-    expect(await ownKeys()).toEqual(['lockstep:0:done', 'lockstep:0:meta']);
+    expect(await ownKeys()).toEqual(['lockstep:0:state']);
     const idle = [write('SADD', 's', 'm1'), write('HDEL', 'h', 'none'), write('LPUSHX', 'l', 'x')];
     await send({ prepares: [prepareOf(2, keys, part(...idle, write('LPOP', 'l')))] });
-    expect(await ownKeys()).toEqual(['lockstep:0:done', 'lockstep:0:lock', 'lockstep:0:meta']);
+    expect(await ownKeys()).toEqual(['lockstep:0:state']);
   });
 
   it('is undone with its part, and its backups are deleted', async () => {
@@ -114,7 +115,7 @@ describe.each(servers)('a merge in %s', (_, start, text) => {
     expect(await server.redis.hget('h', 'm1')).toBe('1');
     expect(await server.redis.llen('l')).toBe(count);
     expect(await server.redis.exists('n')).toBe(0);
-    expect(await server.redis.hlen('lockstep:0:lock')).toBe(5);
+    expect((await readLocks(server.redis)).size).toBe(5);
   });
 
   it.each(keys)('is a loss if the base %s is gone before its expiry', async (key) => {
@@ -133,7 +134,7 @@ describe.each(servers)('a merge in %s', (_, start, text) => {
     expect(await client.snapshot(request, 0)).toMatchObject({ replies: repliesOfJson('[4]') });
     const copy = { kind: 'begin', token: 'token', number: 1, replaces: [] } as const;
     await send({ role: 'copying', copy });
-    expect(await ownKeys()).toEqual(['lockstep:0:meta']);
+    expect(await ownKeys()).toEqual(['lockstep:0:state']);
   });
 
   it('takes all arguments of the largest write at once', async () => {
@@ -167,7 +168,7 @@ describe('a merge that the server refuses half-way', () => {
   let client: RegionClient;
   beforeAll(async () => {
     server = await startRedisServer();
-    client = connectDirectly(server.redis, 'flagged');
+    client = connectDirectly(server.redis);
   });
   afterAll(() => server.stop());
 

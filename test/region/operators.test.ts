@@ -8,6 +8,7 @@ import { beginVerify, type VerifyWorld, verifySlice } from '../../functions/regi
 import { type Gateway, startGateway } from '../../local/gateway/gateway.ts';
 import type { RegionConfiguration } from '../../shared/contracts/members.ts';
 import type { RegionClient } from '../../shared/contracts/round.ts';
+import { emptyState, writeState } from '../support/region-state.ts';
 import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
 
 const token = 'token of a test';
@@ -56,7 +57,6 @@ describe('the doctor on a redis-server', () => {
       eviction: 'ok',
       memory: 'ok',
       scripts: 'ok',
-      'script flags': 'ok',
       EVALSHA: 'ok',
       commands: 'ok',
       copy: 'ok',
@@ -135,7 +135,7 @@ describe('a comparison of real regions', () => {
       await redis.sadd('set', 'a', 'b', 'c');
       await redis.set('expiring', 'v', 'PXAT', expiresAt);
     }
-    await first.redis.hset('lockstep:0:meta', 'generation', 1);
+    await writeState(first.redis, emptyState);
     await second.redis.set('k17', 'other');
     await second.redis.srem('set', 'c');
     await second.redis.pexpireat('expiring', expiresAt + 1);

@@ -14,7 +14,7 @@ describe('the reply of a script', () => {
   let sequence = 0;
   beforeAll(async () => {
     server = await startRedisServer();
-    client = connectDirectly(server.redis, 'flagged', withoutTimeLimit);
+    client = connectDirectly(server.redis, withoutTimeLimit);
   });
   afterAll(() => server.stop());
 

@@ -12,7 +12,7 @@ export class ScriptVotes {
 
   private constructor(server: TestServer) {
     this.server = server;
-    this.client = connectDirectly(server.redis, 'flagged', withoutTimeLimit);
+    this.client = connectDirectly(server.redis, withoutTimeLimit);
   }
 
   static async start(): Promise<ScriptVotes> {

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { digestOf, everyScript } from '../../functions/region/lua-bundle.ts';
 import type { CopyStep, RegionClient } from '../../shared/contracts/round.ts';
+import { readLocks, readState } from '../support/region-state.ts';
 import { connectDirectly } from './direct.ts';
 import {
   abortOf,
@@ -34,20 +35,20 @@ describe('the texts of the scripts in redis-server', () => {
   afterAll(() => server.stop());
 
   const texts = everyScript.map((script) => [script.name, script] as const);
-  it.each(texts)('load, with room for more names: %s', async (_, { flagged, plain }) => {
+  it.each(texts)('load, with room for more names: %s', async (_, { text }) => {
     const names = Array.from({ length: namesLeft }, (__, index) => `spare${index}`);
-    const longer = `local ${names.join(',')}\n${plain}`;
+    const longer = `local ${names.join(',')}\n${text}`;
     expect(await server.redis.script('LOAD', longer)).toBe(await digestOf(longer));
-    expect(await server.redis.script('LOAD', flagged)).toBe(await digestOf(flagged));
+    expect(await server.redis.script('LOAD', text)).toBe(await digestOf(text));
   });
 });
 
-describe.each(servers)('the scripts in %s', (_, start, text) => {
+describe.each(servers)('the scripts in %s', (_, start) => {
   let server: TestServer;
   let client: RegionClient;
   beforeAll(async () => {
     server = await start();
-    client = connectDirectly(server.redis, text);
+    client = connectDirectly(server.redis);
   });
   beforeEach(() => server.redis.flushall());
   afterAll(() => server.stop());
@@ -59,7 +60,7 @@ describe.each(servers)('the scripts in %s', (_, start, text) => {
   it('keep staged values under names of their own shard', async () => {
     const operations = [set('inline', '1'), increment('shadow'), write('SADD', 's', 'a', 'b')];
     await send({ prepares: [prepareOf(1, ['inline', 'shadow', 's'], part(...operations))] });
-    const names = ['lock', 'meta', 'shadow:1.1:s', 'shadow:1.1:shadow'];
+    const names = ['shadow:1.1:s', 'shadow:1.1:shadow', 'state'];
     expect(await keysHeld()).toEqual(names.map((name) => `lockstep:0:${name}`));
   });
 
@@ -76,14 +77,14 @@ describe.each(servers)('the scripts in %s', (_, start, text) => {
     await send({ decisions: [commitOf(1, keys)] });
     await send({ prepares: [prepareOf(2, keys, ...parts)] });
     await send({ decisions: [abortOf(2, keys)] });
-    expect(await keysHeld()).toEqual(['l', 'lockstep:0:done', 'lockstep:0:meta', 'n', 's']);
+    expect(await keysHeld()).toEqual(['l', 'lockstep:0:state', 'n', 's']);
     expect(await server.redis.get('n')).toBe('7');
   });
 
   it('forget settled transactions once the low watermark has passed them', async () => {
     await send({ decisions: [abortOf(1, ['a']), abortOf(2, ['a']), abortOf(3, ['a'])] });
     await send({ lowWatermark: [1, 2] });
-    expect(await server.redis.zrange('lockstep:0:done', '0', '-1')).toEqual(['1.3']);
+    expect((await readState(server.redis))?.settled).toBe('1.3-3,');
   });
 
   it('vote refused and leave nothing if staging fails half-way', async () => {
@@ -93,11 +94,11 @@ describe.each(servers)('the scripts in %s', (_, start, text) => {
     });
     expect(reply.votes.map((vote) => vote.kind)).toEqual(['refused', 'yes']);
     await send({ decisions: [abortOf(2, ['n'])] });
-    expect(await keysHeld()).toEqual(['lockstep:0:done', 'lockstep:0:meta']);
+    expect(await keysHeld()).toEqual(['lockstep:0:state']);
   });
 
   it('report a commit whose shadow is gone as lost, and change none of its keys', async () => {
-    const operations = [set('inline', '1'), increment('n'), increment('m')];
+    const operations = [set('inline', '1'), write('SADD', 'n', 'x'), write('SADD', 'm', 'x')];
     await send({ prepares: [prepareOf(1, ['inline', 'n', 'm'], part(...operations))] });
     await send({ prepares: [prepareOf(2, ['other'], part(increment('other')))] });
     await server.redis.del('lockstep:0:shadow:1.1:n');
@@ -105,25 +106,15 @@ describe.each(servers)('the scripts in %s', (_, start, text) => {
     expect((await send({ decisions })).decisions).toEqual(['lost', 'acknowledged']);
     expect(await server.redis.exists('inline', 'n', 'm')).toBe(0);
     expect(await server.redis.get('other')).toBe('1');
-    expect(await server.redis.hlen('lockstep:0:lock')).toBe(3);
+    expect((await readLocks(server.redis)).size).toBe(3);
   });
 
   it('return nothing usable if the shard’s own keys have another type', async () => {
-    await server.redis.set('lockstep:0:meta', 'text');
+    await server.redis.hset('lockstep:0:state', 'field', 'value');
     const result = await client.round(roundOf({}), 0);
     expect(result).toMatchObject({ kind: 'silent', reason: expect.stringContaining('WRONGTYPE') });
     const read = await client.snapshot(snapshotOf(['k'], [command(['GET', 'k'])]), 0);
     expect(read).toMatchObject({ kind: 'silent', reason: expect.stringContaining('WRONGTYPE') });
-  });
-
-  it('refuse all decisions if settled transactions cannot be recorded', async () => {
-    await send({ prepares: [prepareOf(1, ['n'], part(increment('n')))] });
-    await server.redis.set('lockstep:0:done', 'text');
-    const decisions = [commitOf(1, ['n']), abortOf(1, ['n'])];
-    expect((await send({ decisions })).decisions).toEqual(['refused', 'refused']);
-    await server.redis.del('lockstep:0:done');
-    expect((await send({ decisions })).decisions).toEqual(['acknowledged', 'acknowledged']);
-    expect(await server.redis.get('n')).toBe('1');
   });
 
   it('execute a round at its limits: many keys in one transaction and many in one round', async () => {
@@ -133,16 +124,16 @@ describe.each(servers)('the scripts in %s', (_, start, text) => {
     expect(reply.votes[0]?.kind).toBe('yes');
     expect((await send({ decisions: [commitOf(1, keys)] })).decisions).toEqual(['acknowledged']);
     expect(await server.redis.exists(...keys)).toBe(keys.length);
-    expect(await server.redis.hlen('lockstep:0:lock')).toBe(0);
+    expect((await readLocks(server.redis)).size).toBe(0);
   });
 });
 
-describe.each(servers)('the scripts of a copy in %s', (_, start, text) => {
+describe.each(servers)('the scripts of a copy in %s', (_, start) => {
   let server: TestServer;
   let client: RegionClient;
   beforeAll(async () => {
     server = await start();
-    client = connectDirectly(server.redis, text);
+    client = connectDirectly(server.redis);
   });
   beforeEach(() => server.redis.flushall());
   afterAll(() => server.stop());
@@ -158,7 +149,7 @@ describe.each(servers)('the scripts of a copy in %s', (_, start, text) => {
     await send({ prepares: [prepareOf(1, ['inline', 'shadow'], part(...operations))] });
     await send({ decisions: [abortOf(2, ['other'])] });
     await copying(begin);
-    expect(await keysHeld()).toEqual(['lockstep:0:meta']);
+    expect(await keysHeld()).toEqual(['lockstep:0:state']);
   });
 
   it('delete unreferenced keys while they list a target, and only then', async () => {
@@ -172,7 +163,7 @@ describe.each(servers)('the scripts of a copy in %s', (_, start, text) => {
     expect(await server.redis.exists(...stale)).toBe(stale.length);
     await copying(begin);
     expect(await copying(list)).toEqual(listed);
-    const left = ['k', 'lockstep:0:else', 'lockstep:0:meta', 'lockstep:1:copy:k'];
+    const left = ['k', 'lockstep:0:else', 'lockstep:0:state', 'lockstep:1:copy:k'];
     expect(await keysHeld()).toEqual(left);
   });
 
@@ -185,7 +176,7 @@ describe.each(servers)('the scripts of a copy in %s', (_, start, text) => {
       failed: [{ key: 'bad', reason: expect.stringMatching(/ERR/) }],
     });
     expect(await server.redis.get('good')).toBe('1');
-    expect(await keysHeld()).toEqual(['good', 'lockstep:0:meta']);
+    expect(await keysHeld()).toEqual(['good', 'lockstep:0:state']);
   });
 
   it('leave no piece if a whole value takes its place', async () => {
@@ -207,7 +198,7 @@ describe('the scripts in redis-server', () => {
   let client: RegionClient;
   beforeAll(async () => {
     server = await startRedisServer();
-    client = connectDirectly(server.redis, 'flagged');
+    client = connectDirectly(server.redis);
   });
   beforeEach(() => server.redis.flushall());
   afterAll(() => server.stop());
@@ -286,7 +277,9 @@ describe('the scripts in redis-server', () => {
 
   it('refuse a transaction over all keys while there is a lock that a scan does not find at once', async () => {
     const keys = Array.from({ length: 600 }, (_, index) => `k${index}`);
-    await send({ prepares: [prepareOf(1, keys, part(...keys.map((key) => set(key, 'v'))))] });
+    await send({
+      prepares: [prepareOf(1, keys, part(...keys.map((key) => set(key, 'a value of some bytes'))))],
+    });
     const lock = 'lockstep:0:lock';
     for (;;) {
       const [, found] = await server.redis.hscan(lock, 0, 'COUNT', 1);

@@ -73,8 +73,8 @@ function accepting(server: ChildProcess): Promise<void> {
   });
 }
 
-/** The servers on which every claim about the scripts is tested, and the form in which each takes a script. */
+/** The servers on which every claim about the scripts is tested. */
 export const servers = [
-  ['redis-server', startRedisServer, 'flagged'],
-  ['the embedded server', startEmbedded, 'plain'],
+  ['redis-server', startRedisServer],
+  ['the embedded server', startEmbedded],
 ] as const;

@@ -4,6 +4,7 @@ import { compileReads } from '../../shared/commands/compile.ts';
 import type { Operation } from '../../shared/contracts/frame.ts';
 import type { RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
+import { changeState, readLocks } from '../support/region-state.ts';
 import { connectDirectly } from './direct.ts';
 import {
   executed,
@@ -33,7 +34,7 @@ describe('commands that take long', () => {
   let sequence = 0;
   beforeAll(async () => {
     server = await startRedisServer();
-    client = connectDirectly(server.redis, 'flagged', countingClock);
+    client = connectDirectly(server.redis, countingClock);
   });
   afterAll(() => server.stop());
   beforeEach(async () => {
@@ -72,7 +73,7 @@ describe('commands that take long', () => {
       { kind: 'yes' },
       { kind: 'refused', reason: 'had no time left for it in its round' },
     ]);
-    expect(await server.redis.hexists('lockstep:0:lock', `k${sequence}`)).toBe(0);
+    expect((await readLocks(server.redis)).has(`k${sequence}`)).toBe(false);
   });
 
   it('are refused in a transaction that takes longer than its vote may, and leave nothing', async () => {
@@ -83,7 +84,7 @@ describe('commands that take long', () => {
       reason: 'takes longer to stage than a vote may',
       isEndless: true,
     });
-    expect(await server.redis.hexists('lockstep:0:lock', `k${sequence}`)).toBe(0);
+    expect((await readLocks(server.redis)).has(`k${sequence}`)).toBe(false);
     expect(await server.redis.keys('lockstep:*:*:*')).toEqual([]);
   });
 
@@ -133,7 +134,7 @@ describe('commands that take long', () => {
       ...read(['LCS', 'a', other, 'LEN']),
       reads: [1, 2],
     });
-    const release = () => server.redis.del('lockstep:0:lock');
+    const release = () => changeState(server.redis, { locks: new Map() });
     const [fits] = await votesOn([[compare('a'), compare('b')]]);
     expect(outcomesOf(fits)).toBe(`[[0,${Math.ceil(side)},1]]`);
     await release();

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Part, RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
+import { readLocks } from '../support/region-state.ts';
 import { connectDirectly } from './direct.ts';
 import { executed, outcomesOf, part, prepareOf, roundOf, script, set } from './fixtures.ts';
 import { startRedisServer, type TestServer } from './servers.ts';
@@ -18,7 +19,7 @@ describe('slow scripts', () => {
   let sequence = 0;
   beforeAll(async () => {
     server = await startRedisServer();
-    client = connectDirectly(server.redis, 'flagged');
+    client = connectDirectly(server.redis);
   });
   afterAll(() => server.stop());
 
@@ -49,7 +50,7 @@ describe('slow scripts', () => {
       { kind: 'yes' },
       { kind: 'refused', reason: 'had no time left for it in its round' },
     ]);
-    expect(await server.redis.hexists('lockstep:0:lock', `k${sequence}`)).toBe(0);
+    expect((await readLocks(server.redis)).has(`k${sequence}`)).toBe(false);
   });
 
   it('get their whole transaction refused if they share it, and leave nothing', async () => {
@@ -60,7 +61,7 @@ describe('slow scripts', () => {
       kind: 'refused',
       reason: 'had no time left for all that came together',
     });
-    expect(await server.redis.hexists('lockstep:0:lock', key)).toBe(0);
+    expect((await readLocks(server.redis)).has(key)).toBe(false);
     expect(await server.redis.keys('lockstep:*:*:*')).toEqual([]);
   });
 });

@@ -18,13 +18,13 @@ import {
 import { ScriptVotes } from './script-votes.ts';
 import { servers, startRedisServer, type TestServer } from './servers.ts';
 
-describe.each(servers)('a hostile script in %s', (_, start, text) => {
+describe.each(servers)('a hostile script in %s', (_, start) => {
   let server: TestServer;
   let client: RegionClient;
   let sequence = 0;
   beforeAll(async () => {
     server = await start();
-    client = connectDirectly(server.redis, text);
+    client = connectDirectly(server.redis);
   });
   beforeEach(() => server.redis.flushall());
   afterAll(() => server.stop());
@@ -39,14 +39,14 @@ describe.each(servers)('a hostile script in %s', (_, start, text) => {
 
   it('touches none of Lockstep’s own keys, by any command', async () => {
     const tries = [
-      "redis.call('DEL', 'lockstep:0:meta')",
+      "redis.call('DEL', 'lockstep:0:state')",
       "redis.call('GET', 'lockstep:1:lock')",
       "redis.call('RENAME', 'k', 'lockstep:0:lease')",
       "redis.call('EVAL', 'return 1', 0)",
       "redis.call('SORT', 'k', 'BY', 'lockstep:*')",
       "redis.call('ZUNIONSTORE', 'lockstep:0:lock', 1, 'k')",
       "redis.call('XREAD', 'STREAMS', 'k', 'lockstep:0:x', 0, 0)",
-      "redis.call('BITOP', 'NOT', 'k', 'lockstep:0:meta')",
+      "redis.call('BITOP', 'NOT', 'k', 'lockstep:0:state')",
       "redis.call('FLUSHALL')",
       "redis.call('SELECT', 1)",
     ];
@@ -150,7 +150,7 @@ describe.each(servers)('a hostile script in %s', (_, start, text) => {
       'cjson.decode = nil',
       'rawset(_G, "tostring", nil)',
       'redis.call = nil',
-      'KEYS[1] = "lockstep:0:meta"',
+      'KEYS[1] = "lockstep:0:state"',
     ];
     for (const change of changes) {
       await outcome([], script(`pcall(function() ${change} end)`));
@@ -202,7 +202,7 @@ describe('a user’s script without an end', () => {
   let sequence = 0;
   beforeAll(async () => {
     server = await startRedisServer();
-    client = connectDirectly(server.redis, 'flagged', withoutTimeLimit);
+    client = connectDirectly(server.redis, withoutTimeLimit);
   });
   afterAll(() => server.stop());
 
@@ -428,7 +428,7 @@ describe('a script that has no stack left within a command', () => {
   let client: RegionClient;
   beforeAll(async () => {
     server = await startRedisServer();
-    client = connectDirectly(server.redis, 'flagged', withoutTimeLimit);
+    client = connectDirectly(server.redis, withoutTimeLimit);
   });
   afterAll(() => server.stop());
 
@@ -462,7 +462,7 @@ return redis.call('STRLEN', 'a')`;
       await client.round(roundOf({ decisions: [abortOf(sequence, keys)] }), 0);
       const left = (await server.redis.keys('*')).sort();
       expect(
-        left.filter((key) => !/^lockstep:0:(?:meta|done)$/.test(key)),
+        left.filter((key) => !/^lockstep:0:state$/.test(key)),
         answered,
       ).toEqual(['h']);
     }

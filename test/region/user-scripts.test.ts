@@ -32,13 +32,13 @@ function reading(text: string, keys: readonly string[] = []): ReadCommand {
   return { args, reads: keys.map((_, index) => index + 4), reply: null };
 }
 
-describe.each(servers)('a user’s script in %s', (name, start, text) => {
+describe.each(servers)('a user’s script in %s', (name, start) => {
   let server: TestServer;
   let client: RegionClient;
   let sequence = 0;
   beforeAll(async () => {
     server = await start();
-    client = connectDirectly(server.redis, text);
+    client = connectDirectly(server.redis);
   });
   beforeEach(() => server.redis.flushall());
   afterAll(() => server.stop());
@@ -79,7 +79,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     );
     const vote = await prepare(['k', 'n'], increment('n'), wide);
     expect(vote).toEqual({ kind: 'unlisted', parts: [{ part: 0, keys: ['one', 'two'] }] });
-    expect(await keysHeld()).toEqual(['lockstep:0:meta']);
+    expect(await keysHeld()).toEqual(['lockstep:0:state']);
     expect(await outcome(['k', 'n', 'one', 'two'], increment('n'), wide)).toBe('[[0,1,0]]');
   });
 
@@ -143,7 +143,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
       /^\[\[2,1,"ERR user_script:1: no script: /,
     );
     await commit(['n', 'm']);
-    expect(await keysHeld()).toEqual(['lockstep:0:done', 'lockstep:0:meta', 'n']);
+    expect(await keysHeld()).toEqual(['lockstep:0:state', 'n']);
     expect(await server.redis.get('n')).toBe('5');
   });
 
@@ -171,7 +171,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     );
     expect((await keysHeld()).filter((key) => key.includes('backup'))).toEqual([]);
     await commit(keys);
-    expect(await keysHeld()).toEqual(['inline', 'l', 'lockstep:0:done', 'lockstep:0:meta', 'n']);
+    expect(await keysHeld()).toEqual(['inline', 'l', 'lockstep:0:state', 'n']);
     expect(await server.redis.mget('n', 'inline')).toEqual(['3', 'x!']);
     expect(await server.redis.lrange('l', 0, -1)).toEqual(['x', 'z']);
   });
@@ -182,7 +182,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     const result = await outcome(['n', 'm'], increment('n'), fine, write('LPUSH', 'n', 'x'));
     expect(result).toMatch(/^\[\[2,2,"WRONGTYPE/);
     await commit(['n', 'm']);
-    expect(await keysHeld()).toEqual(['lockstep:0:done', 'lockstep:0:meta', 'n']);
+    expect(await keysHeld()).toEqual(['lockstep:0:state', 'n']);
   });
 
   it('stands if it returns an error and does not raise it', async () => {
@@ -338,7 +338,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
       expect(JSON.parse(encodeReply(replies))).toEqual([
         { e: expect.stringMatching(/^ERR user_script:1: no script: /) },
       ]);
-      const reserved = await snapshot(reading("return redis.call('GET', 'lockstep:0:meta')"));
+      const reserved = await snapshot(reading("return redis.call('GET', 'lockstep:0:state')"));
       expect(JSON.parse(encodeReply(reserved.replies))).toEqual([
         { e: expect.stringContaining('reserved') },
       ]);

@@ -46,12 +46,12 @@ function pairsOf(reply: RawReply | undefined): ReadonlyMap<string, string> {
 
 const tooLarge = { error: 'ERR the replies are too large; ask for less at once' };
 
-describe.each(servers)('a read of a whole collection in %s', (_name, start, text) => {
+describe.each(servers)('a read of a whole collection in %s', (_name, start) => {
   let server: TestServer;
   let client: RegionClient;
   beforeAll(async () => {
     server = await start();
-    client = connectDirectly(server.redis, text);
+    client = connectDirectly(server.redis);
   });
   afterAll(() => server.stop());
   beforeEach(async () => {
@@ -105,7 +105,7 @@ describe('a read of a whole collection in redis-server', () => {
   let client: RegionClient;
   beforeAll(async () => {
     server = await startRedisServer();
-    client = connectDirectly(server.redis, 'flagged');
+    client = connectDirectly(server.redis);
     await client.round(roundOf({}), 0);
   });
   afterAll(() => server.stop());

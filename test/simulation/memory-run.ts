@@ -13,7 +13,7 @@ import { startRedisServer } from '../region/servers.ts';
 import { Random } from './random.ts';
 
 const server = await startRedisServer();
-const region = connectDirectly(server.redis, 'flagged');
+const region = connectDirectly(server.redis);
 
 /** Ends the server. */
 export function end(): Promise<void> {

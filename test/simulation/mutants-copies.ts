@@ -193,7 +193,7 @@ export const copyMutants: readonly Mutant[] = [
     'script-keeps-locks-when-a-copy-begins',
     'region',
     [1, 100],
-    [script, '    dropShard()\n', '    meta.phase = token'],
+    [script, '    dropShard(region)\n', '    region.phase = token'],
   ),
   mutant(
     'R34',
@@ -202,8 +202,8 @@ export const copyMutants: readonly Mutant[] = [
     [1, 100],
     [
       'functions/region/lua/round.lua',
-      'if generation == held.generation then return newMeta',
-      'if generation then return newMeta',
+      'if generation == held.generation then return newRegion',
+      'if generation then return newRegion',
     ],
   ),
   mutant(
@@ -222,7 +222,7 @@ export const copyMutants: readonly Mutant[] = [
     'script-accepts-late-copies',
     'region',
     [20, 150],
-    [script, "if kind == 'w' and number <= meta.copyNumber then return 'number' end", ''],
+    [script, "if kind == 'w' and number <= region.copyNumber then return 'number' end", ''],
   ),
   mutant(
     'R36',
@@ -231,7 +231,7 @@ export const copyMutants: readonly Mutant[] = [
     [1, 100],
     [
       script,
-      "if kind == 'w' and (meta.phase == '' or token ~= meta.phase) then return 'token' end",
+      "if kind == 'w' and (region.phase == '' or token ~= region.phase) then return 'token' end",
       '',
     ],
   ),
@@ -242,7 +242,7 @@ export const copyMutants: readonly Mutant[] = [
     [1, 100],
     [
       script,
-      "if round.incarnation < meta.incarnation or round.epoch < meta.epoch then return 'epoch' end",
+      "if round.incarnation < region.incarnation or round.epoch < region.epoch then return 'epoch' end",
       '',
     ],
   ),
@@ -253,7 +253,7 @@ export const copyMutants: readonly Mutant[] = [
     [20, 100],
     [
       'functions/region/lua/round.lua',
-      "if round.isVoter then meta.phase, meta.copyNumber = '', 0 end",
+      "if round.isVoter then region.phase, region.copyNumber = '', 0 end",
       '',
     ],
   ),
@@ -264,7 +264,7 @@ export const copyMutants: readonly Mutant[] = [
     [1, 50],
     [
       'functions/region/lua/round.lua',
-      "return round.isVoter and meta.phase ~= '' and round.epoch <= meta.epoch",
+      "return round.isVoter and region.phase ~= '' and round.epoch <= region.epoch",
       'return false',
     ],
   ),

@@ -408,7 +408,7 @@ export const memberMutants: readonly Mutant[] = [
     [1, 100],
     [
       'functions/region/lua/lease.lua',
-      'if round.epoch < meta.epoch or round.incarnation < meta.incarnation then return end',
+      'if round.epoch < region.epoch or round.incarnation < region.incarnation then return end',
       '',
     ],
   ),
@@ -419,9 +419,16 @@ export const memberMutants: readonly Mutant[] = [
     [1, 50],
     [
       'functions/region/lua/snapshot.lua',
-      "return meta.phase == '' and (not isLeased or must('EXISTS', LEASE) == 1)",
-      "return meta.phase == ''",
+      "return region.phase == '' and (not isLeased or lease > 0)",
+      "return region.phase == ''",
     ],
+  ),
+  mutant(
+    'R30',
+    'script-reads-short-values-without-a-lease',
+    'region',
+    [1, 100],
+    ['functions/region/lua/read.lua', "(ARGV[3] == '1' and not found[2])", 'false'],
   ),
   mutant(
     'R40',
@@ -430,9 +437,16 @@ export const memberMutants: readonly Mutant[] = [
     [1, 100],
     [
       'functions/region/lua/snapshot.lua',
-      "return meta.phase == '' and (not isLeased",
+      "return region.phase == '' and (not isLeased",
       'return (not isLeased',
     ],
+  ),
+  mutant(
+    'R40',
+    'script-reads-short-values-that-are-copied',
+    'region',
+    [1, 100],
+    ['functions/region/lua/read.lua', "phase ~= '' or isFar", 'isFar'],
   ),
   mutant(
     'R38',

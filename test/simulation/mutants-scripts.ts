@@ -11,7 +11,8 @@ function memory(find: string, replace: string): Patch {
   return { file: 'functions/region/lua/memory.lua', find, replace };
 }
 
-const apply = 'functions/region/lua/apply.lua';
+const state = 'functions/region/lua/region-state.lua';
+const read = 'functions/region/lua/read.lua';
 
 /** Of R27, in the scripts of a region. */
 function expiry(name: string, file: string, find: string, replace: string): Mutant {
@@ -58,7 +59,9 @@ export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R13',
     name: 'script-accepts-rounds-of-other-generations',
-    patches: [round('if not meta or meta.generation ~= round.generation then', 'if not meta then')],
+    patches: [
+      round('if not region or region.generation ~= round.generation then', 'if not region then'),
+    ],
     runner: 'region',
     seeds: [1, 50],
   },
@@ -72,14 +75,14 @@ export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R13',
     name: 'script-ignores-epochs',
-    patches: [round('if round.epoch < meta.epoch then', 'if false then')],
+    patches: [round('if round.epoch < region.epoch then', 'if false then')],
     runner: 'region',
     seeds: [1, 50],
   },
   {
     rule: 'R13',
     name: 'script-ignores-incarnations',
-    patches: [round('if prepare[1] < meta.incarnation then', 'if false then')],
+    patches: [round('if prepare[1] < region.incarnation then', 'if false then')],
     runner: 'region',
     seeds: [10, 100],
   },
@@ -93,14 +96,14 @@ export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R14',
     name: 'script-prepares-below-the-watermark',
-    patches: [round('if not isAfter(prepare[1], prepare[2], meta.floor) then', 'if false then')],
+    patches: [round('if not isAfter(prepare[1], prepare[2], region.floor) then', 'if false then')],
     runner: 'region',
     seeds: [1, 20],
   },
   {
     rule: 'R14',
     name: 'script-prepares-settled-transactions',
-    patches: [round(`if done[id] then return { 't' } end`, '')],
+    patches: [round(`if isSettled(region, prepare[1], prepare[2]) then return { 't' } end`, '')],
     runner: 'region',
     seeds: [1, 20],
   },
@@ -114,14 +117,14 @@ export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R15',
     name: 'script-forgets-settled-transactions',
-    patches: [round(`if done[id] then return 'a' end`, '')],
+    patches: [round('if isSettled(region, decision[1], decision[2]) then', 'if false then')],
     runner: 'region',
     seeds: [1, 20],
   },
   {
     rule: 'R15',
     name: 'script-acknowledges-unknown-commits',
-    patches: [round(`if decision[3] == 1 then return 'l' end`, '')],
+    patches: [round('if held > 0 or decision[3] == 1 then', 'if held > 0 then')],
     runner: 'region',
     seeds: [1, 10],
   },
@@ -129,11 +132,10 @@ export const scriptMutants: readonly Mutant[] = [
     rule: 'R16',
     name: 'script-compares-no-counters',
     patches: [
-      { file: apply, find: "if seen[1] > meta.counter then return 'lost' end", replace: '' },
       {
-        file: apply,
-        find: "if index < 1 then return 'history' end",
-        replace: 'if index < 1 or index > #marks then return nil end',
+        file: state,
+        find: 'if seen == 0 then return nil end',
+        replace: 'if seen == 0 or seen[1] > region.counter then return nil end',
       },
     ],
     runner: 'region',
@@ -143,7 +145,11 @@ export const scriptMutants: readonly Mutant[] = [
     rule: 'R16',
     name: 'script-compares-no-nonces',
     patches: [
-      { file: apply, find: "if marks[index] ~= seen[2] then return 'lost' end", replace: '' },
+      {
+        file: state,
+        find: "',' .. whole(seen[1]) .. ':' .. seen[2] .. ','",
+        replace: "',' .. whole(seen[1]) .. ':'",
+      },
     ],
     runner: 'region',
     seeds: [20, 200],
@@ -176,16 +182,14 @@ export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R16',
     name: 'script-leaves-the-same-pair-for-another-outcome',
-    patches: [
-      round("if leavesMark and outcome ~= '' then", "if leavesMark and outcome == '.x' then"),
-    ],
+    patches: [round('round.mark .. outcomeOf(decisions, letters, copy)', 'round.mark')],
     runner: 'memory',
     seeds: [1, 10],
   },
   {
     rule: 'R23',
     name: 'script-stages-without-memory',
-    patches: [memory('module.isFull = module.look() end', 'module.isFull = false end')],
+    patches: [memory('return isFull == true', 'return false')],
     runner: 'memory',
     seeds: [1, 10],
   },
@@ -203,7 +207,11 @@ export const scriptMutants: readonly Mutant[] = [
     rule: 'R23',
     name: 'script-commits-only-with-memory',
     patches: [
-      { file: 'functions/region/lua-bundle.ts', find: 'flags=allow-oom,', replace: 'flags=' },
+      {
+        file: 'functions/region/lua/base.lua',
+        find: "      redis.pcall('UNLINK', NOWHERE)\n",
+        replace: '',
+      },
     ],
     runner: 'memory',
     seeds: [1, 10],
@@ -253,10 +261,24 @@ export const scriptMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'functions/region/lua/snapshot.lua',
-        find: '  settle(given[3])\n',
+        find: '  settle(region, given[3])\n',
         replace: '',
       },
     ],
+    runner: 'region',
+    seeds: [1, 100],
+  },
+  {
+    rule: 'R25',
+    name: 'script-reads-short-values-past-locks',
+    patches: [{ file: read, find: 'if wanted[key] then', replace: 'if false then' }],
+    runner: 'region',
+    seeds: [1, 100],
+  },
+  {
+    rule: 'R16',
+    name: 'script-reads-short-values-by-any-pair',
+    patches: [{ file: read, find: "if ARGV[4] ~= '' then", replace: 'if false then' }],
     runner: 'region',
     seeds: [1, 100],
   },

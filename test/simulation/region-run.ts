@@ -7,6 +7,7 @@ import type {
   Prepare,
   Role,
   Round,
+  RoundPair,
 } from '../../shared/contracts/round.ts';
 import {
   command,
@@ -43,6 +44,9 @@ export async function end(): Promise<void> {
 /** The items that each implementation has read for copies, per read: their forms differ. */
 let copied: (readonly (readonly string[])[])[] = [];
 
+/** The last pairs of the region's history. */
+let pairs: readonly RoundPair[] = [];
+
 /**
  * One seeded run of random rounds and snapshots, early, late, repeated and of strangers, with steps of copies from
  * anywhere, in the model of a region and in the scripts on the embedded server: both answer the same.
@@ -51,6 +55,7 @@ export async function run(seed: number): Promise<{ readonly rounds: number }> {
   const random = new Random(seed);
   const rounds = random.between(4, 14);
   copied = [];
+  pairs = [];
   // In some runs the region is copied for most of the time.
   const roles = random.chance(0.3) ? rolesOfTarget : rolesOfVoter;
   await Promise.all(opened.map((implementation) => implementation.wipe()));
@@ -87,6 +92,7 @@ async function exchange(round: Round, choice: number): Promise<void> {
     // Whether memory was checked depends on the progress of an attempt.
     const { clock, copy: reply, isFull: _, ...rest } = result.reply;
     if (reply?.kind === 'read') read[index] = reply.items.map((item) => item.data);
+    pairs = rest.history;
     return { ...rest, hasClock: clock !== null, copy: comparable(reply) };
   });
   if (read.length > 0) copied.push(read);
@@ -107,8 +113,14 @@ function comparable(reply: CopyReply | null): unknown {
 }
 
 async function look(random: Random): Promise<void> {
-  const reads = [command(['GET', 'a']), command(['TYPE', 's'])];
-  const request = snapshotOf(keys, [...reads, command(['SMEMBERS', 's'], 'members')], {
+  // Short strings alone are read by a script of their own once they have been read.
+  const short = [command(['GET', 'a']), command(['GET', 'none'])];
+  const mixed = [short[0], command(['TYPE', 's']), command(['SMEMBERS', 's'], 'members')];
+  const commands = random.chance(0.4) ? short : mixed.flatMap((each) => each ?? []);
+  const request = snapshotOf(keys, commands, {
+    lastAcknowledged: random.chance(0.3)
+      ? random.pick<RoundPair>([...pairs, [1, 'other'], [99, 'm']])
+      : null,
     strong: random.chance(0.5),
     settle: random.chance(0.6) ? [decisionOf(random)] : [],
     generation: rarely(random, 2, 1),

@@ -6,7 +6,7 @@ import { startRedisServer } from '../region/servers.ts';
 import { Random } from './random.ts';
 
 const servers = await Promise.all([startRedisServer(), startRedisServer()]);
-const regions = servers.map(({ redis }) => connectDirectly(redis, 'flagged'));
+const regions = servers.map(({ redis }) => connectDirectly(redis));
 
 /** Ends the servers. */
 export async function end(): Promise<void> {

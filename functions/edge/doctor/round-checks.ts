@@ -17,7 +17,6 @@ import { decodeRound, decodeSnapshot } from '../../region/decoding.ts';
 import { encodeRound, encodeSnapshot } from '../../region/encoding.ts';
 import {
   digestOf,
-  flagsLine,
   type LuaScript,
   roundScripts,
   snapshotScriptFor,
@@ -35,7 +34,6 @@ const userScript = [
 export async function roundChecks(
   run: CommandRunner,
   runId: string,
-  isFlagged: boolean,
 ): Promise<readonly DoctorCheck[]> {
   const keys = probeKeysOf(runId);
   const counted: Operation = {
@@ -55,7 +53,7 @@ export async function roundChecks(
     seed: 7,
   };
   const attempt = (script: LuaScript, operation: Operation, value: string | null) =>
-    attempted(run, keys, textOf(script, isFlagged), operation, value);
+    attempted(run, keys, textOf(script), operation, value);
   return [
     roundCheck('round', await attempt(roundScripts.plain, counted, '42')),
     roundCheck('user scripts', await attempt(roundScripts.scripts, scripted, null)),
@@ -70,17 +68,17 @@ interface ProbeKeys {
 
 function probeKeysOf(runId: string): ProbeKeys {
   const prefix = `lockstep:doctor:{${runId}}:`;
-  const own = ['meta', 'lock', 'done', 'lease'].map((name) => `${prefix}${name}`);
+  const own = ['state', 'lock', 'lease'].map((name) => `${prefix}${name}`);
   const key = `${prefix}key`;
   return { own, key, shadow: `${prefix}shadow:1.1:${key}` };
 }
 
-function textOf(script: LuaScript, isFlagged: boolean): string {
-  return `${isFlagged ? flagsLine : ''}local function round()
-${script.plain}
+function textOf(script: LuaScript): string {
+  return `local function round()
+${script.text}
 end
 local function snapshot()
-${snapshotScriptFor(emptySnapshot).plain}
+${snapshotScriptFor(emptySnapshot).text}
 end
 local given, replies = { ARGV[1], ARGV[2], ARGV[3] }, {}
 for index, body in ipairs({ round, round, snapshot }) do
@@ -120,7 +118,10 @@ async function attempted(
   const voted = decodeRound(first, prepared);
   if (resultOf(voted) !== '42') return `it does not prepare: ${shown(voted)}`;
   const applied = decodeRound(second, committed);
-  const isApplied = applied.kind === 'executed' && applied.reply.decisions[0] === 'acknowledged';
+  const isApplied =
+    applied !== 'longer' &&
+    applied.kind === 'executed' &&
+    applied.reply.decisions[0] === 'acknowledged';
   if (!isApplied) return `it does not commit: ${shown(applied)}`;
   const found = decodeSnapshot(third, read);
   const isFound = found !== 'large' && found.kind === 'read' && found.replies[0] === value;
@@ -158,15 +159,16 @@ const emptySnapshot: SnapshotRequest = {
 };
 
 /** The reply of the only operation of the only transaction; null unless the vote is yes and the operation succeeded. */
-function resultOf(result: RoundResult): string | null {
-  const vote = result.kind === 'executed' ? result.reply.votes[0] : undefined;
+function resultOf(result: RoundResult | 'longer'): string | null {
+  const vote =
+    result !== 'longer' && result.kind === 'executed' ? result.reply.votes[0] : undefined;
   const outcome = vote?.kind === 'yes' ? rawOutcomeOf(vote.outcomes[0] ?? '') : null;
   return outcome?.kind === 'done' ? String(outcome.replies[0]) : null;
 }
 
 /** The reason of a failure, or the decoded answer if it gives none. */
-function shown(result: RoundResult | SnapshotResult | 'large'): string {
-  if (result !== 'large' && result.kind === 'silent') return result.reason;
+function shown(result: RoundResult | SnapshotResult | 'large' | 'longer'): string {
+  if (typeof result !== 'string' && result.kind === 'silent') return result.reason;
   const text = JSON.stringify(result, (_, value: unknown) =>
     typeof value === 'bigint' ? String(value) : value,
   );

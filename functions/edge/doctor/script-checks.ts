@@ -1,6 +1,6 @@
 /** Checks that a region's token may run scripts, and the commands that rounds and copies use in them. */
 import type { CommandResult } from '../../../shared/contracts/round.ts';
-import { digestOf, flagsProbe } from '../../region/lua-bundle.ts';
+import { digestOf } from '../../region/lua-bundle.ts';
 import { bad, type CommandRunner, type DoctorCheck, doubtful, good, reasonOf } from './check.ts';
 import { dialectChecks } from './dialect-checks.ts';
 import { roundChecks } from './round-checks.ts';
@@ -31,9 +31,11 @@ if type(dump) == 'string' then
   try('RESTORE', 'RESTORE', KEYS[2], ARGV[1], dump, 'REPLACE', 'ABSTTL')
 end
 try('UNLINK', 'UNLINK', KEYS[1], KEYS[2], KEYS[3])
-try('ZADD', 'ZADD', KEYS[1], '1', 'm')
+try('MSET', 'MSET', KEYS[1], 'v', KEYS[2], 'v')
+try('MGET', 'MGET', KEYS[1], KEYS[2])
+try('SETRANGE', 'SETRANGE', KEYS[3], '0', '')
 try('PEXPIREAT', 'PEXPIREAT', KEYS[1], ARGV[1])
-try('ZMSCORE', 'ZMSCORE', KEYS[1], 'm')
+redis.pcall('UNLINK', KEYS[2])
 try('HSET', 'HSET', KEYS[2], 'f', 'v')
 try('HSCAN', 'HSCAN', KEYS[2], '0', 'COUNT', '10')
 redis.pcall('UNLINK', KEYS[1], KEYS[2])
@@ -43,8 +45,8 @@ return results`;
 
 /** The commands without which no round can run. */
 const needed = [
-  ...['PXAT', 'COPY', 'RENAME', 'UNLINK', 'PEXPIREAT', 'ZADD', 'ZMSCORE', 'HSET', 'HSCAN'],
-  ...['SCAN', 'TIME'],
+  ...['PXAT', 'COPY', 'RENAME', 'UNLINK', 'MSET', 'MGET', 'SETRANGE', 'PEXPIREAT', 'HSET'],
+  ...['HSCAN', 'SCAN', 'TIME'],
 ];
 
 /**
@@ -62,23 +64,13 @@ export async function scriptChecks(
       'Allow EVAL for this token: every round is a script. A read-only token does not.';
     return [bad('scripts', reasonOf(script), advice)];
   }
-  const flags = await flagsCheck(run);
   return [
     good('scripts', 'EVAL'),
-    flags,
     await digestCheck(run),
     ...(await commandChecks(run, runId, now)),
     ...(await dialectChecks(run, runId)),
-    ...(await roundChecks(run, runId, flags.status === 'ok')),
+    ...(await roundChecks(run, runId)),
   ];
-}
-
-async function flagsCheck(run: CommandRunner): Promise<DoctorCheck> {
-  const result = await run('EVAL', flagsProbe, '0');
-  if (isOne(result)) return good('script flags', 'allow-oom, allow-cross-slot-keys');
-  const advice =
-    'Nothing, if the server lets a script that has written continue when it is out of memory, as Redis does.';
-  return doubtful('script flags', reasonOf(result), advice);
 }
 
 async function digestCheck(run: CommandRunner): Promise<DoctorCheck> {

@@ -1,11 +1,13 @@
 -- What the scripts of a region share: the shard's names, protected commands, and the reply encoding. lua-bundle.ts puts
 -- this text ahead of all others.
 --
--- KEYS: `lockstep:<shard>:meta`, and the same with `lock`, `done` and `lease`. Behind them stand those user keys and
--- shadows that declared.ts knows; no script reads their names from there. Backups, the pieces of a copy and what is
--- found out while a script runs are not declared: they are in the same database, and the own names lead to them.
-local META, LOCK, DONE, LEASE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local PREFIX = string.sub(META, 1, -1 - #'meta')
+-- KEYS: `lockstep:<shard>:state`, and the same with `lock` and `lease`. Behind them stand those user keys and shadows
+-- that declared.ts knows; no script reads their names from there. Backups, the pieces of a copy and names that a script
+-- only learns as it runs are not declared: they are in the same database, and the own names lead to them.
+local STATE, LOCK, LEASE = KEYS[1], KEYS[2], KEYS[3]
+local PREFIX = string.sub(STATE, 1, -1 - #'state')
+-- A name that no key ever has.
+local NOWHERE = PREFIX .. 'nowhere'
 local RESERVED = 'lockstep:'
 -- Stands for every key among the keys of a transaction, which then is alone (reserved-keys.ts).
 local EVERY = RESERVED .. 'every-key'
@@ -38,18 +40,44 @@ end
 -- `%d` goes through a C long, which has 32 bits on some hosts.
 local function whole(number) return format('%.0f', number) end
 
+-- True if the server is out of memory, false if it is not, nil as long as that does not matter.
+--
+-- A server that is full refuses each command that takes memory, but lets a script that has written before go on to its
+-- end. So a script learns that the server is full by its first write, when it has changed nothing yet. It then begins
+-- again (`answer`), and writes something without a meaning first.
+local isFull
+-- Set if the script has to begin again: 'full'; 'careful' if a command for several transactions was refused; 'longer'
+-- if this text lacks a part that the round needs. Nothing that could not be repeated has been done then.
+local again
+
+-- Ends the script, so that it begins again, if the failure is the first one for lack of memory.
+local function noteFailure(failure)
+  if isFull or sub(failure, 1, 3) ~= 'OOM' then return end
+  again = 'full'
+  error(failure, 0)
+end
+
 -- Runs a command; an error reply is raised as its text, for a pcall above.
 local function must(...)
   local reply = redis.pcall(...)
-  if type(reply) == 'table' and reply.err then error(reply.err, 0) end
+  if type(reply) == 'table' and reply.err then
+    noteFailure(reply.err)
+    error(reply.err, 0)
+  end
   return reply
 end
 
 -- Runs a command of any number of arguments that a script can have given: `unpack` alone takes fewer.
 local function invoke(words)
-  if #words <= CHUNK then return redis.pcall(unpack(words)) end
-  return redis.pcall(words[1], words[2], words[3], words[4], words[5], words[6], words[7], words[8], words[9],
-    unpack(words, 10))
+  local reply
+  if #words <= CHUNK then
+    reply = redis.pcall(unpack(words))
+  else
+    reply = redis.pcall(words[1], words[2], words[3], words[4], words[5], words[6], words[7], words[8], words[9],
+      unpack(words, 10))
+  end
+  if type(reply) == 'table' and reply.err then noteFailure(reply.err) end
+  return reply
 end
 
 -- True if the error says that the server has no such command. Only its beginning is the server's own: names of groups
@@ -72,7 +100,10 @@ local function overMany(command, key, arguments)
     else
       reply = redis.pcall(command, unpack(arguments, first, last))
     end
-    if type(reply) == 'table' and reply.err then return nil, reply.err end
+    if type(reply) == 'table' and reply.err then
+      noteFailure(reply.err)
+      return nil, reply.err
+    end
     if type(reply) == 'number' then sum = sum + reply end
   end
   return sum
@@ -92,76 +123,6 @@ local function clock()
 end
 
 -- Replies ------------------------------------------------------------------------------------------------------------
-
--- Lua takes 200 names of one block; what only one function needs has a block of its own.
-local text, fillEscapes
--- What a JSON string has escaped here. The class says what it has not, most of it in its first range, as that is fast.
-local ESCAPED = '[^^-~#-[%] !]'
-do
-local escaped, isFilled = {}, false
-local function escape(character)
-  local text = escaped[character]
-  if not text then
-    text = format('\\u%04x', byte(character))
-    escaped[character] = text
-  end
-  return text
-end
-
-function fillEscapes()
-  for code = 0, 255 do escape(string.char(code)) end
-  isFilled = true
-end
-
--- What escapes the bytes of a text: a table for a long one, since a lookup is much faster than a call and binary values
--- are escaped byte by byte; the function for a short one, since filling the table takes its time too.
-local function escaperFor(value)
-  if #value >= 4096 and not isFilled then fillEscapes() end
-  return isFilled and escaped or escape
-end
-
--- A JSON string with one character a byte. Written here rather than by cjson, so that every server writes the same.
-function text(value)
-  if not string.find(value, ESCAPED) then return '"' .. value .. '"' end
-  return '"' .. string.gsub(value, ESCAPED, escaperFor(value)) .. '"'
-end
-end
-
-local fold
-do
-local folded
-
--- A string as cjson reads it, with one byte a character again: those from U+0080 to U+00FF come as two.
-function fold(value)
-  if not string.find(value, '[\194\195]') then return value end
-  if not folded then
-    folded = {}
-    for code = 128, 255 do folded[string.char(code < 192 and 194 or 195, 128 + code % 64)] = string.char(code) end
-  end
-  return (string.gsub(value, '[\194\195][\128-\191]', folded))
-end
-end
-
--- A value as a JSON text with one character a byte, for what copies: strings, integers, nothing, and lists of these.
-local function encode(value)
-  local kind = type(value)
-  if kind == 'string' then return text(value) end
-  if kind == 'number' then return whole(value) end
-  if kind ~= 'table' then return 'null' end
-  local items = {}
-  for index, item in ipairs(value) do items[index] = encode(item) end
-  return '[' .. concat(items, ',') .. ']'
-end
-
--- What the value takes at least when it is encoded, in bytes. Counting is cheap; encoding what then proves too large
--- would keep the server from everything else for seconds.
-local function leastBytes(value)
-  if type(value) == 'string' then return #value end
-  if type(value) ~= 'table' then return 1 end
-  local sum = 0
-  for _, item in ipairs(value) do sum = sum + leastBytes(item) end
-  return sum
-end
 
 -- What an item takes besides its own bytes, wherever it is sent or stored. reply-shape.ts counts the same.
 local ITEM = 12
@@ -235,53 +196,28 @@ function plainWithin(bound, reply, ...)
 end
 end
 
--- True if `a` comes before `b` by bytes. Lua's own `<` follows the locale of the server.
-local function before(a, b)
-  if a == b then return false end
-  local index = 1
-  while true do
-    local a1, a2, a3, a4 = byte(a, index, index + 3)
-    local b1, b2, b3, b4 = byte(b, index, index + 3)
-    if a1 ~= b1 then return (a1 or -1) < (b1 or -1) end
-    if a2 ~= b2 then return (a2 or -1) < (b2 or -1) end
-    if a3 ~= b3 then return (a3 or -1) < (b3 or -1) end
-    if a4 ~= b4 then return (a4 or -1) < (b4 or -1) end
-    index = index + 4
-  end
-end
+-- The module that merges, once it is needed, and the function that loads it.
+local mergers, loadMergers
 
--- Sorts strings by bytes: by Lua's fast order first, which is right in most locales, and slowly where it was not.
-local function sortByBytes(items)
-  table.sort(items)
-  for index = 2, #items do
-    if before(items[index], items[index - 1]) then
-      table.sort(items, before)
-      return items
+-- True if each plan has to set its keys by itself.
+local isCareful = false
+
+-- Runs a script's body, and once more if it has to begin again; `given` is the size of its argument in bytes. An error
+-- of the body becomes a reply with its text, which its reader counts as no answer.
+local function answer(given, body)
+  local ok, reply = pcall(body)
+  if not ok and (again == 'full' or again == 'careful') then
+    isCareful = again == 'careful'
+    if again == 'full' then
+      isFull = true
+      redis.pcall('UNLINK', NOWHERE)
     end
+    again, shape, answered = nil, {}, 0
+    ok, reply = pcall(body)
   end
-  return items
-end
-
-local MEMBERS, PAIRS, EXACT_VALUE, EXACT_FIELD = 1, 2, 3, 4
-
-local function sortedPairs(flat)
-  local fields, values = {}, {}
-  for index = 1, #flat, 2 do
-    insert(fields, flat[index])
-    values[flat[index]] = flat[index + 1]
-  end
-  local sorted = {}
-  for _, field in ipairs(sortByBytes(fields)) do
-    insert(sorted, field)
-    insert(sorted, values[field])
-  end
-  return sorted
-end
-
--- Puts an unordered reply into the one order that every region gives.
-local function ordered(reply, order)
-  if type(reply) ~= 'table' or reply.err or reply.ok then return reply end
-  if order == MEMBERS then return sortByBytes(reply) end
-  if order == PAIRS then return sortedPairs(reply) end
-  return reply
+  if not ok and again == 'longer' then return { 'm' } end
+  -- What made a long reply is many times its size, and an embedded server has little room for all scripts together.
+  if collectgarbage and (given > MUCH or answered > MUCH) then collectgarbage() end
+  if ok then return reply end
+  return { 'x', tostring(type(reply) == 'table' and reply.err or reply) }
 end

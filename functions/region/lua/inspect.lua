@@ -19,6 +19,8 @@ local HALF = 16777216
 
 local hash = redis.sha1hex
 local spent = 0
+-- The state of the shard here; a new one if it has none.
+local region
 
 -- Prefixes a string with its length, so that no two lists of strings give the same text.
 local function sized(value)
@@ -174,7 +176,7 @@ end
 
 -- Adds the keys to `items`, until the bound is exceeded.
 local function inspectKeys(keys, items, bound)
-  local locks, all = readLocks(keys), readLocks({ EVERY })[EVERY]
+  local locks, all = readLocks(region, keys), readLocks(region, { EVERY })[EVERY]
   for _, key in ipairs(keys) do
     if spent >= bound then return end
     insert(items, found(key, digestOf(key), locks[key] or all))
@@ -197,20 +199,18 @@ local function scan(cursor, count, bound)
 end
 
 local function listLocks(count)
-  local items, cursor = {}, '0'
-  repeat
-    local answered = must('HSCAN', LOCK, cursor, 'COUNT', whole(count))
-    cursor = answered[1]
-    for index = 1, #answered[2], 2 do
-      if #items == count then return reply(items, 'null', 1) end
-      insert(items, found(answered[2][index], UNDIGESTED, answered[2][index + 1]))
-    end
-  until cursor == '0'
+  local items = {}
+  for key, record in pairs(readAllLocks(region)) do
+    if #items == count then return reply(items, 'null', 1) end
+    insert(items, found(key, UNDIGESTED, record))
+  end
   return reply(items, 'null', 0)
 end
 
 return answer(#ARGV[1], function()
   local given = cjson.decode(ARGV[1])
+  region = readRegion() or newRegion(0)
+  if region.laterFormat then error('the state is of a later release', 0) end
   if given[1] == 's' then return scan(given[2], given[3], given[4]) end
   if given[1] == 'l' then return listLocks(given[2]) end
   local items, keys = {}, {}

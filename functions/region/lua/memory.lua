@@ -1,8 +1,7 @@
 -- Decides which operations a server without memory still runs: the same as in Redis itself, because they may free
 -- memory. GROWING and GROWING_GROUPS, defined before this text, name the commands that Redis refuses (growing.ts).
 --
--- The flag allow-oom admits commits and the copies that staging makes, so the bound is checked here. A server that
--- does not report its bound to scripts is assumed to have memory.
+-- Once a script has written, the server admits all that it does (base.lua), so the bound is checked here.
 local module = { FAILURE = 'OOM out of memory' }
 
 -- True if the server has no memory left now. Like Redis, it does not count memory that eviction cannot free.
@@ -13,9 +12,6 @@ function module.look()
   if not used or not bound or tonumber(bound) == 0 then return false end
   return tonumber(used) - tonumber(match(info, 'mem_not_counted_for_evict:(%d+)') or 0) > tonumber(bound)
 end
-
--- The same for the whole round: true, false, or nil before the first check.
-module.isFull = nil
 
 -- True if the operation is refused because there is no memory.
 function module.refuses(operation)
@@ -31,8 +27,7 @@ function module.refuses(operation)
   elseif kind ~= 2 and kind ~= 6 and kind ~= 9 then
     return false
   end
-  if module.isFull == nil then module.isFull = module.look() end
-  return module.isFull
+  return isFull == true
 end
 
 return module

@@ -8,10 +8,6 @@
 -- In a lock record, `m|` is followed by the messages: `<place>,<bytes of the channel>,<bytes of the message>|` and
 -- these bytes for each. The place is its number among the messages of its transaction.
 
-local function packMessage(place, channel, message)
-  return whole(place) .. ',' .. whole(#channel) .. ',' .. whole(#message) .. '|' .. channel .. message
-end
-
 -- Adds the messages of `record`, which begin at `at`, to `messages`.
 local function unpackMessages(record, at, messages)
   while at <= #record do
@@ -21,17 +17,6 @@ local function unpackMessages(record, at, messages)
     local channel, message = sub(record, first, second - 1), sub(record, second, at - 1)
     insert(messages, { place = tonumber(place), channel = channel, text = message })
   end
-end
-
--- Returns by key the text behind `m|` in its lock record, for all messages that a transaction has staged.
-local function packedByKey(messages)
-  local items, packed = {}, {}
-  for place, message in ipairs(messages) do
-    items[message.key] = items[message.key] or {}
-    insert(items[message.key], packMessage(place, message.channel, message.text))
-  end
-  for key, list in pairs(items) do packed[key] = concat(list) end
-  return packed
 end
 
 -- Publishes the messages of applied plans. If a server refuses one, e.g. because its user lacks access to the channel,

@@ -26,30 +26,36 @@
 --   {'f', 'format', has}                                      refused whole: of a later release
 --   {'x', text}                                               failed
 
+-- The state of the shard here.
+local region
+
 local TOO_LARGE = { err = 'ERR the replies are too large; ask for less at once' }
 
-local function settle(decisions)
-  local keys, plans = {}, {}
+local function settle(region, decisions)
+  local keys, plans, settled = {}, {}, {}
   for _, decision in ipairs(decisions) do
     for _, key in ipairs(decision[4]) do insert(keys, key) end
   end
   if #keys == 0 then return end
-  local locks = readLocks(keys)
+  local locks, module = readLocks(region, keys), loadDecisions()
   for _, decision in ipairs(decisions) do
     local id = idOf(decision[1], decision[2])
     local isHeld = #decision[4] > 0 and countHeld(locks, decision[4], id) == #decision[4]
     if decision[3] == 1 and isHeld then
-      insert(plans, planOf(id, true, decision[4], locks))
-      for _, key in ipairs(decision[4]) do locks[key] = nil end
+      if not settled[id] then insert(plans, module.planOf(id, true, decision[4], locks)) end
+      settled[id] = true
     end
   end
-  applyPlans(plans, {}, locks)
+  if #plans == 0 then return end
+  module.apply(region, plans, true)
+  writeRegion(region)
+  module.finish(region)
 end
 
-local function locksMet(given)
+local function locksMet(region, given)
   local keys, items = { EVERY }, {}
   for _, key in ipairs(given) do insert(keys, key) end
-  local locks = readLocks(keys)
+  local locks = readLocks(region, keys)
   for _, key in ipairs(keys) do
     if locks[key] then
       local incarnation, sequence = orderOf(holderOf(locks[key]))
@@ -61,15 +67,18 @@ end
 
 -- A region that is copied has what others had at many moments. One that is asked without its coordinator needs a
 -- lease; it stands as at the start of the script, where expiry is frozen.
-local function mayReadStrongly(meta, isLeased)
-  return meta.phase == '' and (not isLeased or must('EXISTS', LEASE) == 1)
+local function mayReadStrongly(region, isLeased, lease)
+  return region.phase == '' and (not isLeased or lease > 0)
 end
 
 -- Every lock, for what tells of all keys. A caller who comes again with commits to settle has been told already; what
 -- was locked since then is of writes that nobody was answered about before this read began.
-local function everyLock()
-  local keys = must('HKEYS', LOCK)
-  return locksMet(keys)
+local function everyLock(region)
+  local keys = {}
+  for key in pairs(readAllLocks(region)) do
+    if key ~= EVERY then insert(keys, key) end
+  end
+  return locksMet(region, keys)
 end
 
 -- What tells of all keys ---------------------------------------------------------------------------------------------
@@ -113,11 +122,10 @@ end
 
 -- Less the shard's records and what is staged, of which the locks tell; no copy goes on where this is asked strongly.
 local function visibleCount()
-  local names = { META, LOCK, DONE, LEASE }
-  local flat = must('HGETALL', LOCK)
-  for index = 1, #flat, 2 do
-    local id, kind = match(flat[index + 1], '^([^|]+)|(%a)')
-    if kind == 'p' or kind == 'e' then insert(names, shadowName(id, flat[index])) end
+  local names = { STATE, LOCK, LEASE, OLD_STATE, OLD_SETTLED }
+  for key, record in pairs(readAllLocks(region)) do
+    local id, kind = match(record, '^([^|]+)|(%a)')
+    if kind == 'p' or kind == 'e' then insert(names, shadowName(id, key)) end
   end
   return must('DBSIZE') - overMany('EXISTS', nil, names)
 end
@@ -234,25 +242,26 @@ end
 -- The locks of `keys`, and of those that scripts have touched; every lock where something told of all keys. A caller
 -- who comes again with commits to settle has been told of all already.
 local function locksOf(keys, isAboutAll)
-  if isAboutAll or touched.all then return everyLock() end
+  if isAboutAll or touched.all then return everyLock(region) end
   local list = {}
   for _, key in ipairs(keys) do
     insert(list, key)
     touched.keys[key] = nil
   end
   for key in pairs(touched.keys) do insert(list, key) end
-  return locksMet(list)
+  return locksMet(region, list)
 end
 
 return answer(#ARGV[1], function()
   local given = decodeGiven(ARGV[1])
-  local meta = readMeta()
-  if laterFormat(meta) then return laterFormat(meta) end
-  if not meta or meta.generation ~= given[1] then return refusedFor(meta) end
-  local loss = lossOf(meta, given[8])
+  local lease
+  region, lease = readRegion(given[7] == 1)
+  if laterFormat(region) then return laterFormat(region) end
+  if not region or region.generation ~= given[1] then return refusedFor(region) end
+  local loss = lossOf(region, given[8])
   if loss then return { 'f', loss } end
-  if given[2] == 1 and not mayReadStrongly(meta, given[7] == 1) then return { 'f', 'lease' } end
-  settle(given[3])
+  if given[2] == 1 and not mayReadStrongly(region, given[7] == 1, lease) then return { 'f', 'lease' } end
+  settle(region, given[3])
   local sizes, sum = measure(given[5])
   if sum and sum > given[9] and sum <= given[6] then return { 'g' } end
   lcsSteps = given[10]

@@ -8,6 +8,7 @@ import { parseExact } from '../../../shared/commands/replies.ts';
 import { type Operation, operationAt } from '../../../shared/contracts/frame.ts';
 import type { RegionClient } from '../../../shared/contracts/round.ts';
 import { connectTo } from '../../support/redis.ts';
+import { readLocks } from '../../support/region-state.ts';
 import { connectDirectly } from '../direct.ts';
 import {
   abortOf,
@@ -66,7 +67,7 @@ beforeAll(async () => {
   server = await startRedisServer();
   staged = connectTo(server.port, { stringNumbers: true });
   plain = connectTo(server.port, { stringNumbers: true, db: 1 });
-  region = connectDirectly(staged, 'flagged');
+  region = connectDirectly(staged);
 });
 
 afterAll(async () => {
@@ -170,7 +171,7 @@ async function agree(steps: readonly (readonly [Step, Transaction])[]): Promise<
     const [found, expected] = await Promise.all([staged, plain].map(dumpOf));
     expect(found, JSON.stringify([step.commands, transaction])).toEqual(expected);
     expect(await staged.keys('lockstep:*:*:*')).toEqual([]);
-    expect(await staged.hkeys('lockstep:0:lock')).toEqual([]);
+    expect(await readLocks(staged)).toEqual(new Map());
   }
 }
 

@@ -9,6 +9,7 @@ import { bytesOfText } from '../../../shared/contracts/bytes.ts';
 import { operationAt, type ReplySort } from '../../../shared/contracts/frame.ts';
 import type { Decision, Part, RegionClient } from '../../../shared/contracts/round.ts';
 import { connectTo } from '../../support/redis.ts';
+import { readLocks } from '../../support/region-state.ts';
 import { connectDirectly } from '../direct.ts';
 import { commitOf, continuingOnError, executed, outcomesOf, part, roundOf } from '../fixtures.ts';
 import { startRedisServer, type TestServer } from '../servers.ts';
@@ -99,7 +100,7 @@ export class RegionWithOracle {
     this.#server = server;
     this.staged = connectTo(server.port, { stringNumbers: true });
     this.plain = connectTo(server.port, { stringNumbers: true, db: 1 });
-    this.region = connectDirectly(this.staged, 'flagged');
+    this.region = connectDirectly(this.staged);
   }
 
   async stop(): Promise<void> {
@@ -120,7 +121,7 @@ export class RegionWithOracle {
     expect(found).toEqual(expected);
     const left = await this.staged.keys('lockstep:*:*:*');
     expect(left, 'shadows and backups').toEqual([]);
-    expect(await this.staged.hlen('lockstep:0:lock'), 'locks').toBe('0');
+    expect(await readLocks(this.staged), 'locks').toEqual(new Map());
   }
 }
 

@@ -21,13 +21,13 @@ let ownMatcher: RegionClient;
 
 beforeAll(async () => {
   server = await startRedisServer();
-  client = connectDirectly(server.redis, 'flagged', withoutTimeLimit);
+  client = connectDirectly(server.redis, withoutTimeLimit);
   const alwaysOwn = (script: string) => {
     const changed = script.replace('if read.isOwn or', 'if true or');
     expect(changed).not.toBe(script);
     return withoutTimeLimit(changed);
   };
-  ownMatcher = connectDirectly(server.redis, 'flagged', alwaysOwn);
+  ownMatcher = connectDirectly(server.redis, alwaysOwn);
   await client.round(roundOf({ askOlder: true }), 0);
 });
 

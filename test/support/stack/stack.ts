@@ -8,6 +8,7 @@ import { type RedisKind, redisKind } from '../../../local/stack/regions.ts';
 import type { Stack, StackRegion } from '../../../local/stack/stack.ts';
 import { startStack } from '../../../local/stack/stack.ts';
 import { connectTo } from '../redis.ts';
+import { readLocks } from '../region-state.ts';
 
 /** The differences of a stack under test from three regions without round trips, in a directory of its own. */
 export interface TestStackOptions {
@@ -137,8 +138,8 @@ class RunningTestStack implements TestStack {
 
   async locks(): Promise<readonly string[]> {
     const held = this.regions.map(async ({ id, client }) => {
-      const keys = await client.hkeys('lockstep:0:lock');
-      return keys.map((key) => `${id} ${key}`);
+      const locks = await readLocks(client);
+      return [...locks.keys()].map((key) => `${id} ${key}`);
     });
     return (await Promise.all(held)).flat();
   }

@@ -139,7 +139,10 @@ end
 
 local function canRun(plan)
   for _, item in ipairs(plan.merges or {}) do
-    if not pcall(module.merge, item.kind, item.from, item.into, item.expiry, item.rest) then return false end
+    if not pcall(module.merge, item.kind, item.from, item.into, item.expiry, item.rest) then
+      if again then error(again, 0) end
+      return false
+    end
   end
   return true
 end

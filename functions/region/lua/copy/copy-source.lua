@@ -278,10 +278,11 @@ local function emitKey(key, from, expiry, form, room, isFirst)
 end
 
 -- Reads keys, flat as (key, from), as far as `bound` bytes go. Returns the answer in JSON, with `cursor` and `total`.
-local function read(wanted, form, bound, cursor, total)
+local function read(region, wanted, form, bound, cursor, total)
   local keys, locked, left, used, hasGone = {}, {}, {}, 0, false
   for index = 1, #wanted, 2 do insert(keys, wanted[index]) end
-  local locks, isAllLocked = readLocks(keys), readLocks({ EVERY })[EVERY] ~= nil
+  local locks = readLocks(region, keys)
+  local isAllLocked = readLocks(region, { EVERY })[EVERY] ~= nil
   insert(out, '["r",[')
   if #keys > MANY_KEYS then fillEscapes() end
   for index, key in ipairs(keys) do

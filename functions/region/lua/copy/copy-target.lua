@@ -185,7 +185,8 @@ return function(items)
     end
   end
   addMany('UNLINK', nil, outdated)
-  local isFull = memory.look()
+  local memory = loadMemory()
+  isFull = memory.look()
   for index, item in ipairs(items) do
     local ok, reason = true, nil
     if isFull and item[1] ~= 0 then

@@ -9,35 +9,37 @@
 -- The names that round.lua needs; the others have a block of their own, as Lua takes 200 of one function.
 local dropShard, enterCopy, performCopy
 do
--- Drops the locks, with the shadows that they lead to, what is done, and the lease.
-function dropShard()
-  local flat, names = must('HGETALL', LOCK), {}
-  for index = 1, #flat, 2 do
-    if match(flat[index + 1], '^[^|]+|[pe]') then insert(names, shadowName(holderOf(flat[index + 1]), flat[index])) end
+-- Drops the locks, with the shadows that they lead to, the settled transactions, and the lease.
+function dropShard(region)
+  local names = {}
+  for key, record in pairs(readAllLocks(region)) do
+    if match(record, '^[^|]+|[pe]') then insert(names, shadowName(holderOf(record), key)) end
   end
   local _, failure = overMany('UNLINK', nil, names)
   if failure then error(failure, 0) end
-  must('UNLINK', LEASE, LOCK, DONE)
+  must('UNLINK', LEASE, LOCK, OLD_STATE, OLD_SETTLED)
+  region.locks, region.far, region.isFar, region.isChanged, region.isOld = {}, {}, false, true, nil
+  region.settled, region.runs = '', nil
 end
 
 -- What stands against the step, or nil.
-local function objectionToCopy(meta, round)
+local function objectionToCopy(region, round)
   local kind, token, number = round.copy[1], round.copy[2], round.copy[3]
-  if round.incarnation < meta.incarnation or round.epoch < meta.epoch then return 'epoch' end
-  if kind == 'b' and token == meta.phase and number <= meta.copyNumber then return 'number' end
-  if kind == 'w' and (meta.phase == '' or token ~= meta.phase) then return 'token' end
-  if kind == 'w' and number <= meta.copyNumber then return 'number' end
-  if (kind == 's' or kind == 'r') and meta.phase ~= '' then return 'token' end
+  if round.incarnation < region.incarnation or round.epoch < region.epoch then return 'epoch' end
+  if kind == 'b' and token == region.phase and number <= region.copyNumber then return 'number' end
+  if kind == 'w' and (region.phase == '' or token ~= region.phase) then return 'token' end
+  if kind == 'w' and number <= region.copyNumber then return 'number' end
+  if (kind == 's' or kind == 'r') and region.phase ~= '' then return 'token' end
   return nil
 end
 
 -- Before the round is noted: judges its copy step, and puts the region into its phase. Returns the refusal, or nil.
-function enterCopy(meta, round)
+function enterCopy(region, round)
   local kind, token, number = round.copy[1], round.copy[2], round.copy[3]
-  local objection = objectionToCopy(meta, round)
+  local objection = objectionToCopy(region, round)
   if objection then return '["f","' .. objection .. '"]' end
-  if kind == 'b' then meta.phase = token end
-  if kind == 'b' or kind == 'w' then meta.copyNumber = number end
+  if kind == 'b' then region.phase = token end
+  if kind == 'b' or kind == 'w' then region.copyNumber = number end
   return nil
 end
 
@@ -50,14 +52,14 @@ local function scanKeys(cursor, count)
   return keys, own, reply[1] ~= '0' and text(reply[1]) or 'null'
 end
 
-local function scanSource(cursor, count, form, bound)
+local function scanSource(region, cursor, count, form, bound)
   local keys, _, after = scanKeys(cursor, count)
   local wanted = {}
   for _, key in ipairs(keys) do
     insert(wanted, key)
     insert(wanted, '')
   end
-  return copySource()(wanted, form, bound, after, whole(must('DBSIZE')))
+  return copySource()(region, wanted, form, bound, after, whole(must('DBSIZE')))
 end
 
 local leftovers = { 'shadow:', 'backup:', 'work:', 'copy:' }
@@ -73,25 +75,25 @@ local function dropLeftovers(own)
   overMany('UNLINK', nil, names)
 end
 
-local function listTarget(meta, cursor, count)
+local function listTarget(region, cursor, count)
   local keys, own, after = scanKeys(cursor, count)
-  if meta.phase ~= '' then dropLeftovers(own) end
+  if region.phase ~= '' then dropLeftovers(own) end
   return '["l",' .. encode(keys) .. ',' .. after .. ']'
 end
 
 -- Performs a copy step that nothing stands against.
-function performCopy(meta, round)
+function performCopy(region, round)
   local copy, bound = round.copy, round.bounds[5]
   local kind = copy[1]
   if kind == 'b' then
-    dropShard()
+    dropShard(region)
     return '["b"]'
   end
-  if kind == 's' then return scanSource(copy[2], copy[3], copy[4], bound) end
+  if kind == 's' then return scanSource(region, copy[2], copy[3], copy[4], bound) end
   if kind == 'w' then return '["w",' .. copyTarget()(copy[4]) .. ']' end
-  if kind == 'l' then return listTarget(meta, copy[2], copy[3]) end
+  if kind == 'l' then return listTarget(region, copy[2], copy[3]) end
   local wanted = {}
   for index, value in ipairs(copy[2]) do wanted[index] = fold(value) end
-  return copySource()(wanted, copy[3], bound, 'null', 'null')
+  return copySource()(region, wanted, copy[3], bound, 'null', 'null')
 end
 end

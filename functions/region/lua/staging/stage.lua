@@ -147,6 +147,19 @@ local function settleExpiries(operation, arguments, reply)
   end
 end
 
+-- Commands that never change the expiry of their key, nor leave it absent if it is there.
+local KEEPING = ' APPEND GEOADD HINCRBY HINCRBYFLOAT HSET HSETNX INCRBYFLOAT LINSERT LPUSH LPUSHX LSET PFADD RPUSH '
+  .. 'RPUSHX SADD SETBIT SETRANGE ZADD ZINCRBY '
+
+-- Counts for each written key the commands that keep it and its expiry as they are (intentOf).
+local function noteKeeping(operation)
+  if not isNamed(KEEPING, operation[2][1]) then return end
+  for _, position in ipairs(operation[3]) do
+    local state = stateOf(operation[2][position + 1])
+    state.kept = (state.kept or 0) + 1
+  end
+end
+
 -- Runs a command under the names of the staged states. Returns the arguments with those names too.
 local function runCommand(operation)
   local runner = runners[operation[1]] or runners[operation[2][1]]
@@ -163,6 +176,7 @@ local function runCommand(operation)
   end
   if failure then return nil, restoreError(failure, names) end
   settleExpiries(operation, arguments, reply)
+  noteKeeping(operation)
   restoreNames(reply, arguments[1], names)
   return reply, nil, arguments
 end
@@ -383,6 +397,8 @@ local function intentOf(key, state)
   if state.at == 'flush' then return 'f' end
   if state.at == 'inline' then return 's|' .. state.pxat .. '|' .. state.value end
   if state.at == 'shadow' then
+    local isKept = state.isBaseCopy and state.kept == state.writes
+    if isKept then return 'p|' .. (state.fingerprint == 'persistent' and '-1' or state.fingerprint) end
     local expiry = stagedExpiry(shadowName(tx.id, key))
     if expiry ~= -2 then return 'p|' .. whole(expiry) end
   end
@@ -415,9 +431,8 @@ local function stageParts(keys, parts)
   return outcomes, fingerprints, records
 end
 
--- Stages one transaction within the bounds of its round, which round.lua describes. Returns { vote, records, made }; or
--- nil, why it could not be staged, and whether that took longer than a vote may: then nothing is left. `made` names
--- every shadow, so that the caller can still take the vote back.
+-- Stages one transaction within the bounds of its round, which round.lua describes. Returns { vote, records }; or nil,
+-- the reason why it could not be staged, and whether that took longer than a vote may: then nothing is left.
 local stage
 function stage(id, now, keys, parts, bounds)
   tx = {
@@ -427,15 +442,16 @@ function stage(id, now, keys, parts, bounds)
   for _, key in ipairs(keys) do tx.states[key] = { at = 'base', fingerprint = '' } end
   shape = {}
   local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts)
+  if again then error(again, 0) end
   if not ok and not tx.denied and denialOf(tostring(outcomes)) then tx.denied = { outcomes, tx.part } end
   if not ok or tx.unlisted then overMany('UNLINK', nil, tx.made) end
   if tx.isBroken then return stage(id, now, keys, parts, bounds) end
   if tx.lacking then
-    return { vote = { 'n', tx.part, tx.lacking }, records = {}, made = {} }
+    return { vote = { 'n', tx.part, tx.lacking }, records = {} }
   end
-  if tx.denied then return { vote = deniedVote(tx.denied[1], tx.denied[2]), records = {}, made = {} } end
-  if tx.most then return { vote = { 'c', tx.most }, records = {}, made = {} } end
+  if tx.denied then return { vote = deniedVote(tx.denied[1], tx.denied[2]), records = {} } end
+  if tx.most then return { vote = { 'c', tx.most }, records = {} } end
   if not ok then return nil, tostring(outcomes), tx.isEndless end
-  if tx.unlisted then return { vote = tx.unlistedVote(), records = {}, made = {} } end
-  return { vote = { 'y', outcomes, concat(shape, ' '), fingerprints }, records = records, made = tx.made }
+  if tx.unlisted then return { vote = tx.unlistedVote(), records = {} } end
+  return { vote = { 'y', outcomes, concat(shape, ' '), fingerprints }, records = records }
 end

@@ -9,9 +9,6 @@
 --   gone     deleted
 --   flush    no key, but the marker that every key is deleted (reserved-keys.ts)
 
--- A name that no key ever has: read commands get it in place of a key that is staged as absent.
-local NOWHERE = PREFIX .. 'nowhere'
-
 -- Errors by their code that tell of the server rather than of the data: the region cannot vote.
 local serverErrors = {
   OOM = true, MISCONF = true, READONLY = true, NOREPLICAS = true, NOPERM = true, NOAUTH = true,
@@ -99,7 +96,7 @@ local function newShadow(key, state)
   save(key, state)
   local name = shadowName(tx.id, key)
   insert(tx.made, name)
-  state.at = 'shadow'
+  state.at, state.isBaseCopy = 'shadow', false
   return name
 end
 
@@ -141,6 +138,7 @@ end
 -- The name under which a command changes the staged state of `key`.
 local function nameToWrite(key)
   local state = stateOf(key)
+  state.writes = (state.writes or 0) + 1
   local name = shadowName(tx.id, key)
   if state.at == 'inline' then
     materialise(key, state)
@@ -152,6 +150,7 @@ local function nameToWrite(key)
     if not isAbsent then
       must('COPY', key, name, 'REPLACE')
       putOffCopied(name, state)
+      state.isBaseCopy = true
     end
   elseif state.at == 'part' and not tx.byElements then
     elements.makeWhole(key, state)

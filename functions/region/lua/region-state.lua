@@ -1,0 +1,385 @@
+-- The state of a shard in this region: one string, read by one GET as a script begins, and written by one command as it
+-- ends. All that a round is judged by is in it: the generation and the fences, the history of rounds, the transactions
+-- that are settled, and the locks.
+--
+-- The string, under STATE:
+--   3 <generation> <epoch> <incarnation> <floor> <counter> <copyNumber> <isFar> <phase> <bytes> <bytes>|
+--   <history><settled><locks>
+--   floor     <incarnation>.<sequence>: everything up to it is settled
+--   isFar     1 if there can be locks in the hash LOCK too
+--   phase     the token of the copy that fills the region, or nothing
+--   bytes     the lengths of the history and of `settled`
+--   history   `,` and then `<counter>:<mark>,` per round, oldest first
+--   settled   `<incarnation>.<first>-<last>,` per run of settled transactions above the floor, in their order
+--   locks     `<bytes> <bytes> <key><record>` per lock
+--
+-- A lock record is a packed string, `<incarnation>.<sequence>|<intent>`; apply.lua describes the intents. All locks of
+-- a transaction are in the string if together they have room there, else all are in LOCK, a hash of records by key.
+--
+-- Guarantees: the state changes by one command, so a script that stops before it leaves the state of before. Far locks
+-- are added and removed after it. If that stops, a transaction without its locks was answered to nobody and is aborted,
+-- and a settled one that still has locks only loses them.
+
+-- The first number of the string. Formats 1 and 2 were hashes, which this release reads and replaces. It reads nothing
+-- of a later format: the state of a later release must not be taken for a loss, nor be settled in part.
+local FORMAT = 3
+
+-- The bytes of all lock records in the string: more of them would make each read of the region slower.
+local NEAR_BYTES = 8192
+
+local function idOf(incarnation, sequence) return whole(incarnation) .. '.' .. whole(sequence) end
+
+local function holderOf(record) return match(record, '^[^|]+') end
+
+local function orderOf(id)
+  local incarnation, sequence = match(id, '^(%d+)%.(%d+)$')
+  return tonumber(incarnation), tonumber(sequence)
+end
+
+local function shadowName(id, key) return PREFIX .. 'shadow:' .. id .. ':' .. key end
+
+local function isAfter(incarnation, sequence, other)
+  if incarnation ~= other[1] then return incarnation > other[1] end
+  return sequence > other[2]
+end
+
+local function newRegion(generation)
+  return {
+    generation = generation, epoch = 0, incarnation = 0, floor = { 0, 0 }, counter = 0, copyNumber = 0, phase = '',
+    history = ',', settled = '', lockText = '', isFar = false, far = {},
+  }
+end
+
+-- Reading ------------------------------------------------------------------------------------------------------------
+
+-- The state in a string of this format, or { laterFormat = number }.
+local function parseRegion(text)
+  local generation, epoch, incarnation, floor1, floor2, counter, copyNumber, isFar, phase, marks, settled, at =
+    match(text, '^3 (%d+) (%d+) (%d+) (%d+)%.(%d+) (%d+) (%d+) ([01]) ([^ ]*) (%d+) (%d+)|()')
+  if not generation then
+    local other = tonumber(match(text, '^%d+ ') or 0)
+    if other <= FORMAT then error('the state of the shard cannot be read', 0) end
+    return { laterFormat = other }
+  end
+  local second = at + marks
+  local third = second + settled
+  return {
+    generation = tonumber(generation), epoch = tonumber(epoch), incarnation = tonumber(incarnation),
+    floor = { tonumber(floor1), tonumber(floor2) }, counter = tonumber(counter), copyNumber = tonumber(copyNumber),
+    isFar = isFar == '1', phase = phase, history = sub(text, at, second - 1), settled = sub(text, second, third - 1),
+    lockText = sub(text, third), far = {},
+  }
+end
+
+-- The runs of settled transactions, as { incarnation, first, last }.
+local function runsOf(region)
+  if not region.runs then
+    region.runs = {}
+    for incarnation, first, last in string.gmatch(region.settled, '(%d+)%.(%d+)%-(%d+)') do
+      insert(region.runs, { tonumber(incarnation), tonumber(first), tonumber(last) })
+    end
+  end
+  return region.runs
+end
+
+-- The place of the last run that begins at or before the transaction, 0 if there is none.
+local function runBefore(runs, incarnation, sequence)
+  local low, high = 0, #runs
+  while low < high do
+    local middle = math.floor((low + high + 1) / 2)
+    local run = runs[middle]
+    if run[1] < incarnation or (run[1] == incarnation and run[2] <= sequence) then
+      low = middle
+    else
+      high = middle - 1
+    end
+  end
+  return low
+end
+
+-- True if the transaction, which lies above the floor, is settled.
+local function isSettled(region, incarnation, sequence)
+  if region.settled == '' and not region.runs then return false end
+  local runs = runsOf(region)
+  local run = runs[runBefore(runs, incarnation, sequence)]
+  return run ~= nil and run[1] == incarnation and sequence <= run[3]
+end
+
+-- Adds a transaction to those that are settled.
+local function addSettled(region, incarnation, sequence)
+  if isSettled(region, incarnation, sequence) then return end
+  local runs = runsOf(region)
+  local at = runBefore(runs, incarnation, sequence)
+  local run, after = runs[at], runs[at + 1]
+  local joins = after and after[1] == incarnation and after[2] == sequence + 1
+  if run and run[1] == incarnation and run[3] == sequence - 1 then
+    run[3] = joins and after[3] or sequence
+    if joins then table.remove(runs, at + 1) end
+  elseif joins then
+    after[2] = sequence
+  else
+    insert(runs, at + 1, { incarnation, sequence, sequence })
+  end
+end
+
+-- Raises the floor, and forgets the settled transactions below it.
+local function raiseFloor(region, floor)
+  if not isAfter(floor[1], floor[2], region.floor) then return end
+  region.floor = floor
+  if region.settled == '' and not region.runs then return end
+  local kept = {}
+  for _, run in ipairs(runsOf(region)) do
+    if isAfter(run[1], run[3], floor) then
+      if not isAfter(run[1], run[2], floor) then run[2] = floor[2] + 1 end
+      insert(kept, run)
+    end
+  end
+  region.runs = kept
+end
+
+-- Formats 1 and 2 -----------------------------------------------------------------------------------------------------
+
+local OLD_STATE, OLD_SETTLED = PREFIX .. 'meta', PREFIX .. 'done'
+
+-- The state of format 1 or 2, or nil. Its locks are those of LOCK. A transaction that is settled and still has locks
+-- was not applied to its end, and is taken for one that is not settled.
+local function readOldRegion()
+  local found = must('HMGET', OLD_STATE, 'generation', 'epoch', 'incarnation', 'floor', 'counter', 'history', 'phase',
+    'copyNumber', 'format')
+  if not found[1] then return nil end
+  local format = tonumber(found[9] or 1)
+  if format >= FORMAT then return { laterFormat = format } end
+  local region = newRegion(tonumber(found[1]))
+  region.epoch, region.incarnation = tonumber(found[2]), tonumber(found[3])
+  region.floor = { orderOf(found[4]) }
+  region.counter, region.phase, region.copyNumber = tonumber(found[5]), found[7] or '', tonumber(found[8] or 0)
+  local marks = {}
+  for mark in string.gmatch(found[6], '[^,]+') do insert(marks, mark) end
+  for index, mark in ipairs(marks) do
+    region.history = region.history .. whole(region.counter - #marks + index) .. ':' .. mark .. ','
+  end
+  local holders = {}
+  for _, record in ipairs(must('HVALS', LOCK)) do
+    holders[holderOf(record)], region.isFar = true, true
+  end
+  for _, id in ipairs(must('ZRANGE', OLD_SETTLED, '0', '-1')) do
+    if not holders[id] then addSettled(region, orderOf(id)) end
+  end
+  region.isOld = true
+  return region
+end
+
+-- The state, nil if the region has none, { laterFormat = number } if this release cannot read it. If `withLease` is
+-- set, the expiry of the lease is returned too, in ms, 0 if there is none; the value of a lease is its expiry.
+local function readRegion(withLease)
+  local text, lease
+  if withLease then
+    text, lease = unpack(must('MGET', STATE, LEASE))
+    -- A lease of format 2 has the value 1.
+    if lease == '1' then lease = must('PEXPIRETIME', LEASE) end
+  end
+  -- MGET would take a key of another type for a missing one.
+  text = text or must('GET', STATE)
+  return text and parseRegion(text) or readOldRegion(), tonumber(lease or 0)
+end
+
+-- Locks --------------------------------------------------------------------------------------------------------------
+
+-- The records of the locks that are in the state, by key. Far ones are added as they are looked for.
+local function knownLocks(region)
+  if region.locks then return region.locks end
+  local locks, at, text = {}, 1, region.lockText
+  while at <= #text do
+    local keyBytes, recordBytes, first = match(text, '^(%d+) (%d+) ()', at)
+    local second = first + keyBytes
+    at = second + recordBytes
+    locks[sub(text, first, second - 1)] = sub(text, second, at - 1)
+  end
+  region.locks = locks
+  return locks
+end
+
+-- The records of the locks, by key, with those of all `keys`.
+local function readLocks(region, keys)
+  local locks = knownLocks(region)
+  if not region.isFar then return locks end
+  for first = 1, #keys, CHUNK do
+    local last = math.min(first + CHUNK - 1, #keys)
+    for index, record in ipairs(must('HMGET', LOCK, unpack(keys, first, last))) do
+      if record then locks[keys[first + index - 1]], region.far[keys[first + index - 1]] = record, true end
+    end
+  end
+  return locks
+end
+
+-- The records of all locks, by key.
+local function readAllLocks(region)
+  local locks = knownLocks(region)
+  if not region.isFar then return locks end
+  local flat = must('HGETALL', LOCK)
+  for index = 1, #flat, 2 do locks[flat[index]], region.far[flat[index]] = flat[index + 1], true end
+  return locks
+end
+
+-- The number of the keys that the transaction has locked.
+local function countHeld(locks, keys, id)
+  local held = 0
+  for _, key in ipairs(keys) do
+    if locks[key] and holderOf(locks[key]) == id then held = held + 1 end
+  end
+  return held
+end
+
+-- Those of the keys that the transaction has locked.
+local function heldKeys(locks, keys, id)
+  local held = {}
+  for _, key in ipairs(keys) do
+    if locks[key] and holderOf(locks[key]) == id then insert(held, key) end
+  end
+  return held
+end
+
+-- Removes the locks of these keys; those in LOCK go when the state has been written.
+local function dropLocks(region, keys)
+  for _, key in ipairs(keys) do
+    region.locks[key] = nil
+    if region.far[key] then
+      region.farDropped = region.farDropped or {}
+      insert(region.farDropped, key)
+      region.far[key] = nil
+    end
+  end
+  region.isChanged = true
+end
+
+-- Adds the locks of one transaction, a flat list of (key, record), to LOCK if the state has no room for all of them.
+local function takeLocks(region, records)
+  local size, locks = 0, region.locks
+  if not region.nearBytes then
+    region.nearBytes = 0
+    for key, record in pairs(locks) do
+      if not region.far[key] then region.nearBytes = region.nearBytes + #key + #record end
+    end
+  end
+  for index = 1, #records do size = size + #records[index] end
+  local isNear = region.nearBytes + size <= NEAR_BYTES
+  if isNear then region.nearBytes = region.nearBytes + size end
+  for index = 1, #records, 2 do
+    locks[records[index]] = records[index + 1]
+    if not isNear then
+      region.farAdded = region.farAdded or {}
+      insert(region.farAdded, records[index])
+      insert(region.farAdded, records[index + 1])
+      region.far[records[index]] = true
+    end
+  end
+  region.isChanged = true
+end
+
+-- Writing ------------------------------------------------------------------------------------------------------------
+
+local function settledText(region)
+  if not region.runs then return region.settled end
+  local items = {}
+  for index, run in ipairs(region.runs) do items[index] = format('%.0f.%.0f-%.0f,', run[1], run[2], run[3]) end
+  return concat(items)
+end
+
+local function lockText(region)
+  if not region.isChanged then return region.lockText end
+  local items, far = {}, region.far
+  for key, record in pairs(region.locks) do
+    if not far[key] then items[#items + 1] = #key .. ' ' .. #record .. ' ' .. key .. record end
+  end
+  return concat(items)
+end
+
+local function encodeRegion(region)
+  local settled = settledText(region)
+  return format('3 %.0f %.0f %.0f %.0f.%.0f %.0f %.0f %s %s %.0f %.0f|', region.generation, region.epoch,
+    region.incarnation, region.floor[1], region.floor[2], region.counter, region.copyNumber,
+    region.isFar and '1' or '0', region.phase, #region.history, #settled) .. region.history .. settled
+    .. lockText(region)
+end
+
+-- Writes the state, by one command with the plain values of decisions, `region.values`, a flat list of (key, value).
+-- Then the far locks, and the removal of an older format. Raises an error of the server.
+local function writeRegion(region)
+  local values = region.values
+  if region.farAdded then
+    region.isFar = true
+  elseif region.isFar and not region.farDropped and must('EXISTS', LOCK) == 0 then
+    region.isFar = false
+  end
+  local text = encodeRegion(region)
+  if values and #values > 0 then
+    values[#values + 1] = STATE
+    values[#values + 1] = text
+    local reply = redis.pcall('MSET', unpack(values))
+    if reply.err then
+      noteFailure(reply.err)
+      again = 'careful'
+      error(reply.err, 0)
+    end
+  else
+    must('SET', STATE, text)
+  end
+  if region.farDropped then
+    local _, failure = overMany('HDEL', LOCK, region.farDropped)
+    if failure then error(failure, 0) end
+  end
+  if region.farAdded then
+    local _, failure = overMany('HSET', LOCK, region.farAdded)
+    if failure then error(failure, 0) end
+  end
+  if region.isOld then must('UNLINK', OLD_STATE, OLD_SETTLED) end
+end
+
+-- History ------------------------------------------------------------------------------------------------------------
+
+-- Appends a mark, and forgets the oldest one if more than `kept` would be kept.
+local function appendMark(region, mark, kept)
+  region.counter = region.counter + 1
+  region.history = region.history .. whole(region.counter) .. ':' .. mark .. ','
+  local oldest = tonumber(match(region.history, '^,(%d+):'))
+  if region.counter - oldest >= kept then
+    region.history = sub(region.history, (string.find(region.history, ',', 2, true)))
+  end
+end
+
+-- The last `count` marks, as in the history.
+local function lastMarks(region, count)
+  local first = string.find(region.history, ',' .. whole(region.counter - count + 1) .. ':', 1, true)
+  return first and sub(region.history, first) or region.history
+end
+
+-- Nil if the region has the pair, else the refusal.
+local function lossOf(region, seen)
+  if seen == 0 then return nil end
+  if string.find(region.history, ',' .. whole(seen[1]) .. ':' .. seen[2] .. ',', 1, true) then return nil end
+  local oldest = tonumber(match(region.history, '^,(%d+):'))
+  return (seen[1] > region.counter or (oldest and seen[1] >= oldest)) and 'lost' or 'history'
+end
+
+-- Refusals -----------------------------------------------------------------------------------------------------------
+
+-- Up to this number of keys they are counted one by one: exactly, without Lockstep's own and those that have expired.
+local COUNTED = 1000
+
+-- The number of keys in this database besides Lockstep's own.
+local function countKeys()
+  local size = must('DBSIZE')
+  if size > COUNTED then return size - must('EXISTS', STATE, LOCK, LEASE, OLD_STATE, OLD_SETTLED) end
+  local count = 0
+  for _, name in ipairs(must('KEYS', '*')) do
+    if isVisible(name) then count = count + 1 end
+  end
+  return count
+end
+
+local function refusedFor(region) return { 'f', 'generation', region and region.generation or 0, countKeys() } end
+
+-- The refusal of a state that this release cannot read, or nil.
+local function laterFormat(region)
+  return region and region.laterFormat and { 'f', 'format', region.laterFormat } or nil
+end

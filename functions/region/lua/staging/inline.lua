@@ -1,0 +1,229 @@
+-- Phase one of a transaction whose commands only set, change or delete short strings: the change of a key fits into
+-- its lock record, so nothing is staged under another name, and the commit sets all keys by one command.
+--
+-- Guarantees: the vote is the one that stage.lua would give. A transaction with anything else in it (another command, a
+-- check, an error, a key of another type, a number beyond 2^53, a full server) is left to stage.lua, and nothing has
+-- been changed.
+--
+-- This text is a module: lua-bundle.ts makes it a function's body, so that only rounds that prepare pay for it.
+-- Bytes of a value that APPEND makes: a longer one is staged under a name of its own.
+local APPENDED = 4096
+-- Commands that need the value of their key, which is their first argument.
+local NEEDY = ' APPEND DECR DECRBY GET GETDEL GETSET INCR INCRBY SET SETNX '
+
+-- The prepares of the round; the values of all keys that they may need, by key, false for a missing one.
+local prepares, values
+-- Of the transaction that is staged: its `now`, and the staged state of each key. A state has `at` as in state.lua,
+-- `fingerprint`, and `value` and `pxat` unless it is gone; `value` is nil as long as it is not known.
+local now, states
+
+local function loadValues()
+  values = {}
+  local keys, seen = {}, {}
+  for _, prepare in ipairs(prepares) do
+    for _, part in ipairs(prepare[5]) do
+      for _, operation in ipairs(part[2]) do
+        local kind = operation[1]
+        if (kind == 0 or kind == 1 or kind == 6) and isNamed(NEEDY, operation[2][1]) then
+          local key = operation[2][2]
+          if key and not seen[key] then
+            seen[key] = true
+            keys[#keys + 1] = key
+          end
+        end
+      end
+    end
+  end
+  for first = 1, #keys, CHUNK do
+    local last = math.min(first + CHUNK - 1, #keys)
+    for index, value in ipairs(must('MGET', unpack(keys, first, last))) do values[keys[first + index - 1]] = value end
+  end
+end
+
+-- True if the staged key is there.
+local function isThere(key, state)
+  if state.at == 'gone' then return false end
+  if state.at == 'inline' then return true end
+  if state.fingerprint == '' then
+    local expiry = must('PEXPIRETIME', key)
+    state.wasThere = expiry ~= -2
+    if expiry == -1 then
+      state.fingerprint, state.pxat = 'persistent', ''
+    elseif expiry <= now then
+      state.fingerprint = 'absent'
+    else
+      state.fingerprint, state.pxat = whole(expiry), whole(expiry)
+    end
+  end
+  return state.fingerprint ~= 'absent'
+end
+
+-- The staged value of a key, false if it is absent, nil if it is no string.
+local function valueOf(key, state)
+  if not isThere(key, state) then return false end
+  if state.at == 'inline' then return state.value end
+  if not values then loadValues() end
+  return values[key] or nil
+end
+
+local function put(state, value, pxat)
+  if pxat ~= '' and tonumber(pxat) <= now then
+    state.at = 'gone'
+  else
+    state.at, state.value, state.pxat = 'inline', value, pxat
+  end
+  return { ok = 'OK' }
+end
+
+-- The operations by their command, each with the arguments, the key and its state. They return the reply, or nil if the
+-- transaction is to be left to stage.lua.
+local commands = {}
+
+-- The number that the text is in Redis's form of integers, as far as Lua computes with it exactly; else nil.
+local function integerOf(value)
+  if value == '0' or match(value, '^%-?[1-9]%d*$') and #value < 16 then return tonumber(value) end
+end
+
+local function add(key, state, by)
+  local value = valueOf(key, state)
+  if value == nil or not by then return nil end
+  local number = value and integerOf(value) or (not value and 0)
+  if not number then return nil end
+  put(state, whole(number + by), value and state.pxat or '')
+  return number + by
+end
+
+function commands.INCR(_, key, state) return add(key, state, 1) end
+function commands.DECR(_, key, state) return add(key, state, -1) end
+function commands.INCRBY(args, key, state) return add(key, state, integerOf(args[3])) end
+function commands.DECRBY(args, key, state)
+  local by = integerOf(args[3])
+  return by and add(key, state, -by)
+end
+
+function commands.GET(_, key, state) return valueOf(key, state) end
+
+function commands.GETDEL(_, key, state)
+  local value = valueOf(key, state)
+  if value then state.at = 'gone' end
+  return value
+end
+
+function commands.GETSET(args, key, state)
+  local value = valueOf(key, state)
+  if value ~= nil then put(state, args[3], '') end
+  return value
+end
+
+function commands.SETNX(args, key, state)
+  if isThere(key, state) then return 0 end
+  put(state, args[3], '')
+  return 1
+end
+
+function commands.APPEND(args, key, state)
+  local value = valueOf(key, state)
+  if value == nil then return nil end
+  local longer = (value or '') .. args[3]
+  if longer == '' or #longer > APPENDED then return nil end
+  put(state, longer, value and state.pxat or '')
+  return #longer
+end
+
+function commands.SET(args, key, state)
+  local pxat, mustBe, isAsked, keeps, at = '', nil, false, false, 4
+  while args[at] do
+    local word = args[at]
+    if word == 'PXAT' and match(args[at + 1] or '', '^[1-9]%d*$') then
+      pxat, at = args[at + 1], at + 1
+    elseif word == 'NX' or word == 'XX' then
+      mustBe = word
+    elseif word == 'GET' then
+      isAsked = true
+    elseif word == 'KEEPTTL' then
+      keeps = true
+    else
+      return nil
+    end
+    at = at + 1
+  end
+  local isPresent, old = isThere(key, state), nil
+  if isAsked then
+    old = valueOf(key, state)
+    if old == nil then return nil end
+  end
+  if (mustBe == 'NX' and isPresent) or (mustBe == 'XX' and not isPresent) then return isAsked and old or false end
+  local told = put(state, args[3], keeps and isPresent and state.pxat or pxat)
+  if isAsked then return old end
+  return told
+end
+
+local function delete(operation)
+  local count = 0
+  for _, position in ipairs(operation[3]) do
+    local key = operation[2][position + 1]
+    local state = states[key]
+    if not state then return nil end
+    if isThere(key, state) then
+      state.at, count = 'gone', count + 1
+    end
+  end
+  return count
+end
+
+local function perform(operation)
+  local kind = operation[1]
+  if kind == 3 then return delete(operation) end
+  local key = operation[2]
+  if kind == 2 then return states[key] and put(states[key], operation[3], operation[4]) end
+  if kind ~= 0 and kind ~= 1 and kind ~= 6 then return nil end
+  local args = key
+  local run, state = commands[args[1]], states[args[2] or '']
+  return run and state and run(args, args[2], state)
+end
+
+-- The reply as it is sent, and its bytes; its shape is noted as reply-shape.ts reads it.
+local function sentForm(reply, notes, part, place)
+  if type(reply) == 'string' then return reply, #reply + ITEM end
+  if type(reply) ~= 'table' then return reply, 2 * ITEM end
+  notes[#notes + 1] = whole(part) .. '.' .. whole(place) .. 's'
+  return reply.ok, #reply.ok + ITEM
+end
+
+local function recordOf(id, state)
+  if state.at == 'inline' then return id .. '|s|' .. state.pxat .. '|' .. state.value end
+  if state.at == 'gone' and state.wasThere ~= false then return id .. '|d' end
+  return id .. '|k'
+end
+
+-- Returns { vote, records } as stage.lua does, or nil if the transaction is to be left to it. `prepare` is one of the
+-- round's.
+return function(round, prepare)
+  if isFull then return nil end
+  prepares, now, states = round.prepares, prepare[3], {}
+  local id, keys, bound = idOf(prepare[1], prepare[2]), prepare[4], round.bounds[4]
+  for _, key in ipairs(keys) do states[key] = { at = 'base', fingerprint = '' } end
+  local outcomes, notes, bytes = {}, {}, 0
+  for index, part in ipairs(prepare[5]) do
+    if #part[1] > 0 then return nil end
+    local replies = { 0 }
+    bytes = bytes + 3 * ITEM
+    for place, operation in ipairs(part[2]) do
+      local reply = perform(operation)
+      if reply == nil then return nil end
+      local told, more = sentForm(reply, notes, index - 1, place)
+      replies[place + 1], bytes = told, bytes + more
+    end
+    if bytes > bound then return nil end
+    outcomes[index] = replies
+  end
+  local fingerprints, records = {}, {}
+  for index, key in ipairs(keys) do
+    local state = states[key]
+    fingerprints[index] = state.fingerprint
+    records[#records + 1] = key
+    records[#records + 1] = recordOf(id, state)
+  end
+  answered = answered + bytes
+  return { vote = { 'y', outcomes, concat(notes, ' '), fingerprints }, records = records }
+end
