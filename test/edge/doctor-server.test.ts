@@ -143,7 +143,7 @@ describe('the doctor on a redis-server', () => {
       'round',
       'does not prepare',
       (answer, command) =>
-        command[2] === '6' ? answer.replace(`["${base64('y')}"`, `["${base64('t')}"`) : answer,
+        command[2] === '5' ? answer.replace(`["${base64('y')}"`, `["${base64('t')}"`) : answer,
     ],
     [
       'user scripts',
