@@ -6,17 +6,23 @@ import type { TestRegion, TestStack } from '../support/stack/stack.ts';
 /** Positions in a round's JSON (functions/region/lua/round.lua). */
 const decisionsAt = 8;
 const preparesAt = 9;
-const copyAt = 14;
-const roundFields = 15;
+const copyAt = 15;
+const roundFields = 16;
 
 /** A predicate for fault rules. */
 export type Picks = (request: SeenRequest) => boolean;
 
-/** The JSON argument of a script, or null if the request runs none. */
-function argumentOf({ asked }: SeenRequest): readonly unknown[] | null {
+/** The script that the request runs, with its arguments; null if it runs none. */
+function scriptOf({ asked }: SeenRequest): readonly unknown[] | null {
   const [command] = asked.commands;
-  if (command === undefined || !/^eval/i.test(String(command[0]))) return null;
-  const argument: unknown = JSON.parse(String(command.at(-1)));
+  return command !== undefined && /^eval/i.test(String(command[0])) ? command : null;
+}
+
+/** The JSON argument of a script, or null if it has none: the shortest read has words. */
+function argumentOf(request: SeenRequest): readonly unknown[] | null {
+  const last = String(scriptOf(request)?.at(-1));
+  if (!last.startsWith('[')) return null;
+  const argument: unknown = JSON.parse(last);
   return Array.isArray(argument) ? argument : null;
 }
 
@@ -34,7 +40,7 @@ function names(keys: unknown, key: string): boolean {
 export const rounds: Picks = (request) => argumentOf(request)?.length === roundFields;
 
 /** Matches every read. */
-export const snapshots: Picks = (request) => argumentOf(request) !== null && !rounds(request);
+export const snapshots: Picks = (request) => scriptOf(request) !== null && !rounds(request);
 
 /** Matches rounds that prepare a transaction on `key`. */
 export function preparesOf(key: string): Picks {
