@@ -4,7 +4,7 @@ import { RegionLink } from '../../shared/protocol/regions/region-link.ts';
 import { copyReplyTo } from './replies.ts';
 import { outOf, voterOf } from './stored.ts';
 
-/** When the copy of a harness begins, ms. */
+/** The time at which the copy begins, ms. */
 export const startedAt = 50_000;
 
 /** A copy between two links, whose steps are answered as the test says. */

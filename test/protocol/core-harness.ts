@@ -52,7 +52,7 @@ export interface HarnessOptions {
   readonly regions?: readonly RegionId[];
   readonly connections?: number;
   readonly minVoters?: number;
-  /** Whose data a shard begins with. */
+  /** The region with whose data the shard is founded. */
   readonly source?: RegionId;
   readonly stored?: Partial<Stored>;
   readonly now?: number;
@@ -60,7 +60,7 @@ export interface HarnessOptions {
 
 let framesMade = 0;
 
-/** The sequence that a storage with these commits and marks has given out last. */
+/** The last sequence that a storage with these commits and missed keys has assigned. */
 function newestOf({ unconfirmed = [], missed = [] }: Partial<Stored> = {}): number {
   const marks = missed.flatMap(({ keys }) => keys.map(([, sequence]) => sequence));
   return Math.max(0, ...unconfirmed.map(({ sequence }) => sequence), ...marks);
