@@ -62,6 +62,9 @@ describe('a kill -9 between prepare and decision', () => {
   it('loses a write that all regions but one have prepared', async () => {
     const key = 'prepared:in-two';
     const [first, ...others] = stack.regions;
+    // Loads the script that APPEND needs: a request with a digest that a region does not know prepares nothing.
+    const loaded = await write(stack, [['APPEND', 'prepared:before', 'x']], { ack: 'confirmed' });
+    expect(bodyOf(loaded).outcome).toBe('confirmed');
     const held = [
       ...hangIn(others, true, preparesOf(key)),
       ...hangIn(first === undefined ? [] : [first], false, preparesOf(key)),
