@@ -18,7 +18,7 @@ export const growingCommands: ReadonlySet<string> = new Set(
 /** The subcommands of XGROUP that take memory. */
 export const growingOfGroups: ReadonlySet<string> = new Set(['CREATE', 'CREATECONSUMER']);
 
-/** True if a server without memory refuses the operation. Of a script nobody knows before it has run. */
+/** True if a server without memory refuses the operation. Of a script this is unknown before it has run. */
 export function isGrowing({ kind, args }: Operation): boolean {
   switch (kind) {
     case 'set':

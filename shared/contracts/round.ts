@@ -192,7 +192,7 @@ export type DecisionReply =
    * gone.
    */
   | 'lost'
-  /** It holds locks in a form of a later release, which nobody here can apply; they stay. */
+  /** It holds locks in a form of a later release, which this one cannot apply; they stay. */
   | 'unreadable'
   /** The server refused a step, or the sender is of an older incarnation than the transaction; the locks stay. */
   | 'refused';

@@ -98,7 +98,7 @@ export class WriteIntake {
 
   #admit(event: Arrival, together: number | null): PendingWrite | null {
     const { keys } = event.frame;
-    assert(keys.length > 0, 'a write locks something, or nobody could tell that it was staged');
+    assert(keys.length > 0, 'a write locks a key, since its lock is what shows that it was staged');
     const refusal = this.#refusalOf(event);
     if (refusal !== null) {
       this.#ready.answer(event.ticket, refusal);

@@ -15,7 +15,7 @@ export function checkMembers({ links, members, state, transactions }: Coordinato
   must(copying.length <= 1, 'one region is copied at a time');
   must(copying[0] === rejoin.copy?.target, 'the region that is copied has a copy');
   if (founding.isOpen) {
-    must(links.voters.length === 0, 'nobody votes before the shard begins (R45)');
+    must(links.voters.length === 0, 'no region votes before the shard begins (R45)');
     must(transactions.count === 0, 'nothing is decided before the shard begins (R45)');
     return;
   }
@@ -111,7 +111,7 @@ function checkLease(link: RegionLink, { ready }: CoordinatorInternals): void {
   const isDue = link.isLeased ? lease.dueAt(ready.now) : Infinity;
   must(
     isDue <= ready.now || isDue >= ready.wakeAt,
-    'a tick renews a lease that somebody wants',
+    'a tick renews the lease of a region with readers',
     region,
   );
 }

@@ -23,7 +23,7 @@ export function checkTransactions(core: CoordinatorInternals): void {
     must(sequence > last, 'undecided transactions stand in the order in which they began', name);
     last = sequence;
     must(transaction.state === 'undecided', 'only undecided transactions hold locks', name);
-    must(transaction.tally === 'pending', 'whoever has all votes, or a no, is decided', name);
+    must(transaction.tally === 'pending', 'a transaction with all votes, or a no, is decided', name);
     must(transaction.deadline > ready.now, 'no vote stays open past its deadline', name);
     must(ready.wakeAt <= transaction.deadline, 'a tick closes each vote', name);
     for (const key of transaction.keys) {
@@ -115,7 +115,7 @@ export function checkQueue(core: CoordinatorInternals): void {
   must(queue.bytes === bytes, 'the bytes of the queue are the sum of its frames', queue.bytes);
   let counted = 0;
   for (const count of queue.waitedKeys.values()) {
-    must(count > 0, 'a key that nobody waits for is forgotten');
+    must(count > 0, 'a key without a waiting frame is forgotten');
     counted += count;
   }
   must(counted === names, 'the queue counts each key of each frame', counted, names);

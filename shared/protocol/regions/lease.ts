@@ -52,7 +52,7 @@ export class Lease {
     return now < this.#readersUntil;
   }
 
-  /** When a round became due for the lease alone, or becomes so, ms; infinity if nobody reads there. */
+  /** When a round became due for the lease alone, or becomes so, ms; infinity if no client reads there. */
   dueAt(now: number): number {
     if (!this.hasReaders(now)) return Number.POSITIVE_INFINITY;
     const shortFrom = this.#grantedUntil - limits.leaseTtlMs / 4;

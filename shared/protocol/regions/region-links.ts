@@ -296,7 +296,7 @@ export class RegionLinks {
     return this.#ready.now >= this.#workedAt + limits.idleAfterMs;
   }
 
-  /** The longest pause before a region is probed again, ms. Nobody waits for one while there is no work. */
+  /** The longest pause before a region is probed again, ms. Without work no caller waits for a probe. */
   #longestPauseMs({ membership }: RegionLink): number {
     if (this.#isIdle) return limits.idleProbeBackoffMaxMs;
     return membership.state === 'out' ? limits.outProbeBackoffMaxMs : limits.probeBackoffMaxMs;

@@ -52,7 +52,7 @@ export interface PendingWrite {
   faults: readonly RegionFault[];
 }
 
-/** Higher priority first, then the earlier arrival (rule Order). */
+/** True if `a` goes before `b`: by higher priority, then by earlier arrival (rule R7). */
 export function goesBefore(a: PendingWrite, b: PendingWrite): boolean {
   if (a.frame.priority !== b.frame.priority) return a.frame.priority > b.frame.priority;
   return a.arrival < b.arrival;
