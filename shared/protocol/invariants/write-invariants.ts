@@ -23,7 +23,11 @@ export function checkTransactions(core: CoordinatorInternals): void {
     must(sequence > last, 'undecided transactions stand in the order in which they began', name);
     last = sequence;
     must(transaction.state === 'undecided', 'only undecided transactions hold locks', name);
-    must(transaction.tally === 'pending', 'a transaction with all votes, or a no, is decided', name);
+    must(
+      transaction.tally === 'pending',
+      'a transaction with all votes, or a no, is decided',
+      name,
+    );
     must(transaction.deadline > ready.now, 'no vote stays open past its deadline', name);
     must(ready.wakeAt <= transaction.deadline, 'a tick closes each vote', name);
     for (const key of transaction.keys) {
