@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { type ExtraRegion, startExtraRegion } from '../support/stack/extra-region.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';
 import { ask, eventsOf, listIn, memberOf, untilAllVote } from './members.ts';
-import { copiesBy } from './rounds.ts';
+import { copiesBy, type Picks, rounds } from './rounds.ts';
 import { attempt, bodyOf, patience, strongRead, wake, write } from './writes.ts';
 
 const opened: { stop(): Promise<void> }[] = [];
@@ -79,16 +79,34 @@ describe('a deployment over data that Lockstep did not write', () => {
     expect(await foundingOf(stack)).toBeNull();
   });
 
-  it('is founded over a kill -9 during its copies, with nothing lost', async () => {
+  /** The message of founding that never gets its answer, to the source or to another region, executed or not. */
+  const interrupted: readonly (readonly [
+    title: string,
+    to: 'source' | 'target',
+    matches: Picks,
+    executed: boolean,
+  ])[] = [
+    ['before the first round reaches the source', 'source', rounds, false],
+    ['after the source has executed the first round', 'source', rounds, true],
+    ['before a copy begins', 'target', copiesBy('begin'), false],
+    ['after a copy has begun', 'target', copiesBy('begin'), true],
+    ['before the source reads for a copy', 'source', copiesBy('scan'), false],
+    ['before a step of a copy is written', 'target', copiesBy('write'), false],
+    ['after a step of a copy is written', 'target', copiesBy('write'), true],
+  ];
+
+  it.each(interrupted)('is founded over a kill -9 %s, with nothing lost', async (...scene) => {
+    const [, to, matches, executed] = scene;
     const [stack, one, two] = await freshStack();
     await fill(one, 300);
     expect(await refusedWith(stack)).toEqual(notFounded);
-    const gates = [two].map(({ gateway }) =>
-      gateway.faults.add({ fault: { kind: 'hang', executed: false }, matches: copiesBy('write') }),
-    );
-    expect((await ask(stack, 'POST', 'found', { source: one.id })).status).toBe(202);
-    await Promise.all(gates.map(({ hit }) => hit));
+    const { gateway } = to === 'source' ? one : two;
+    const held = gateway.faults.add({ fault: { kind: 'hang', executed }, matches });
+    // The answer to the order may be lost with its process.
+    const asked = ask(stack, 'POST', 'found', { source: one.id }).catch(() => null);
+    await held.hit;
     await stack.killWorker();
+    await asked;
     stack.heal();
     await stack.restartWorker();
     await wake(stack);
