@@ -74,10 +74,10 @@ export type CopyForm = 'dump' | 'logical' | 'absent';
 /** The step of a copy that a round takes, after its decisions and prepares. */
 export type CopyStep =
   /**
-   * At the target: the copy `token` begins. Drops the shard's locks, shadows, `done` and lease, and takes the round's
-   * low watermark. The region may hold no state, the round's generation, or one of `replaces`, which is dropped for the
-   * round's. So is that of `agreed`, the state of another Lockstep, if the region holds no more keys than the round
-   * `takes`.
+   * At the target: the copy `token` begins. Drops the shard's locks, shadows, settled transactions and lease, and takes
+   * the round's low watermark. The region may hold no state, the round's generation, or one of `replaces`, which is
+   * dropped for the round's. So is that of `agreed`, the state of another Lockstep, if the region holds no more keys
+   * than the round `takes`.
    */
   | {
       readonly kind: 'begin';
@@ -187,10 +187,7 @@ export type Refusal =
 export type DecisionReply =
   /** Applied now, or settled before. */
   | 'acknowledged'
-  /**
-   * A commit above the low watermark that finds neither its locks nor a record in `done`: a prepared transaction is
-   * gone.
-   */
+  /** A commit above the low watermark that is not settled and finds no locks: a prepared transaction is gone. */
   | 'lost'
   /** It holds locks in a form of a later release, which this one cannot apply; they stay. */
   | 'unreadable'
@@ -209,7 +206,7 @@ export type Vote =
       readonly outcomes: readonly Bytes[];
       readonly fingerprints: readonly string[];
     }
-  /** The transaction is at or below the low watermark, or already in `done`. */
+  /** The transaction is at or below the low watermark, or settled already. */
   | { readonly kind: 'late' }
   /** It holds its locks already; nothing ran. Not a vote. */
   | { readonly kind: 'duplicate' }
