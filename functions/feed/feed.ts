@@ -188,11 +188,11 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
     }
   }
 
-  #dismiss({ follower, why, place }: Extract<FeedEffect, { kind: 'close' }>): void {
+  #dismiss({ follower, why, position }: Extract<FeedEffect, { kind: 'close' }>): void {
     const socket = this.#sockets.get(follower);
     if (socket === undefined) return;
     this.#forget(socket);
-    socket.close(feedCloseCodes[why], String(place));
+    socket.close(feedCloseCodes[why], String(position));
   }
 
   async #fetchPage({ ticket, query }: FetchEffect): Promise<void> {

@@ -110,7 +110,7 @@ describe('the feed', () => {
 
   it('refuses a position after the newest change', () => {
     live(3);
-    expect(harness.join(4).end).toEqual({ why: 'ahead', place: 3 });
+    expect(harness.join(4).end).toEqual({ why: 'ahead', position: 3 });
   });
 
   it('closes a follower whose position is older than the log, with the oldest kept position', () => {
@@ -119,7 +119,7 @@ describe('the feed', () => {
     const client = harness.join(0);
     const [page] = harness.pages;
     harness.perform(harness.core.paged(page?.ticket ?? 0, { kind: 'expired', oldest: 2 }));
-    expect(client.end).toEqual({ why: 'expired', place: 2 });
+    expect(client.end).toEqual({ why: 'expired', position: 2 });
     expect(harness.core.size).toBe(0);
   });
 
@@ -143,7 +143,7 @@ describe('a slow follower', () => {
     expect(client.sequences).toHaveLength(window);
     expect(client.end).toBeNull();
     live(1);
-    expect(client.end).toEqual({ why: 'slow', place: window });
+    expect(client.end).toEqual({ why: 'slow', position: window });
     expect(client.sequences).toEqual(harness.expectedOf(client, window));
   });
 
@@ -171,7 +171,7 @@ describe('a slow follower', () => {
     harness.heartbeat();
     expect(other.end).toBeNull();
     harness.heartbeat();
-    expect(other.end).toEqual({ why: 'slow', place: window });
+    expect(other.end).toEqual({ why: 'slow', position: window });
     expect(client.end).toBeNull();
   });
 
@@ -182,14 +182,14 @@ describe('a slow follower', () => {
     for (let made = 0; made < fitting; made += 1) live(1, large);
     expect(client).toMatchObject({ positions: { length: fitting }, end: null });
     live(1, large);
-    expect(client.end).toEqual({ why: 'slow', place: fitting });
+    expect(client.end).toEqual({ why: 'slow', position: fitting });
   });
 
   it('is closed if it acknowledges changes that it was not sent', () => {
     const client = harness.join(0);
     live(2);
     harness.acknowledge(client, 3);
-    expect(client.end).toEqual({ why: 'unsent', place: 2 });
+    expect(client.end).toEqual({ why: 'unsent', position: 2 });
   });
 
   it('is the only one that is closed', () => {

@@ -38,7 +38,7 @@ export interface Client {
   readonly sequences: number[];
   /** The positions that it got, in order. */
   readonly positions: number[];
-  end: { readonly why: string; readonly place: number } | null;
+  end: { readonly why: string; readonly position: number } | null;
 }
 
 interface Message {
@@ -150,7 +150,7 @@ export class FeedHarness {
       if (effect.kind !== 'close') continue;
       const client = this.#client(effect.follower);
       if (client.end !== null) throw new Error('the client was closed before');
-      client.end = { why: effect.why, place: effect.place };
+      client.end = { why: effect.why, position: effect.position };
       this.#attached.delete(effect.follower);
     }
   }

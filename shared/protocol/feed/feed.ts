@@ -18,15 +18,15 @@ export type FollowerId = number;
 /** Names a page that was asked for. */
 export type PageTicket = number;
 
-/** Why a follower is closed, and the meaning of `place` then. */
+/** Why a follower is closed, and the meaning of `position` then. */
 export type CloseReason =
-  /** It has acknowledged too few of its changes; it can go on from `place`. */
+  /** It has acknowledged too few of its changes; it can go on from `position`. */
   | 'slow'
-  /** Its cursor lies before the kept log, whose oldest change is `place`. */
+  /** Its cursor lies before the kept log, whose oldest change is `position`. */
   | 'expired'
-  /** Its cursor lies after the newest change, which is `place`. */
+  /** Its cursor lies after the newest change, which is `position`. */
   | 'ahead'
-  /** It has acknowledged more than was sent to it, which is up to `place`. */
+  /** It has acknowledged more than was sent to it, which is up to `position`. */
   | 'unsent';
 
 /** The work of the shell, in the given order. */
@@ -40,7 +40,7 @@ export type FeedEffect =
       readonly kind: 'close';
       readonly follower: FollowerId;
       readonly why: CloseReason;
-      readonly place: number;
+      readonly position: number;
     };
 
 interface Member {
@@ -61,7 +61,7 @@ export class FeedCore {
   readonly #textOf: TextOf;
   readonly #window: FeedWindow;
   readonly #members = new Map<FollowerId, Member>();
-  readonly #pages = new Map<PageTicket, { readonly place: string; readonly waiting: Member[] }>();
+  readonly #pages = new Map<PageTicket, { readonly key: string; readonly waiting: Member[] }>();
   #lastTicket = 0;
 
   constructor(textOf: TextOf) {
@@ -88,7 +88,7 @@ export class FeedCore {
   join(id: FollowerId, follower: Follower): readonly FeedEffect[] {
     const newest = Math.max(follower.target, this.#window.head);
     if (follower.next > newest) {
-      return [{ kind: 'close', follower: id, why: 'ahead', place: newest }];
+      return [{ kind: 'close', follower: id, why: 'ahead', position: newest }];
     }
     this.restore(id, follower);
     return this.#serveThose(id);
@@ -130,10 +130,10 @@ export class FeedCore {
         return turn.effects;
       case 'page': {
         const hasProgress = answer.next > first.follower.next;
-        const helping = chunksOfPage(answer, first.follower, this.#textOf);
+        const batch = chunksOfPage(answer, first.follower, this.#textOf);
         for (const member of members) {
           raise(member, answer.newest);
-          this.#deliver(member, helping, 'catching up', turn);
+          this.#deliver(member, batch, 'catching up', turn);
         }
         // A page without progress is fetched again only when something else happens.
         if (hasProgress) this.#serve(members, turn);
@@ -197,14 +197,14 @@ export class FeedCore {
   }
 
   #serve(members: Iterable<Member>, turn: Turn): void {
-    const helpings = new Map<string, ChunkBatch>();
+    const batches = new Map<string, ChunkBatch>();
     for (const member of members) {
       if (member.isFetching) continue;
       if (this.#window.reaches(member.follower.next)) {
-        const place = placeOf(member);
-        const helping = helpings.get(place) ?? this.#window.chunksFor(member.follower);
-        helpings.set(place, helping);
-        this.#deliver(member, helping, 'live', turn);
+        const key = pageKeyOf(member);
+        const batch = batches.get(key) ?? this.#window.chunksFor(member.follower);
+        batches.set(key, batch);
+        this.#deliver(member, batch, 'live', turn);
       }
       this.#fetch(member, turn);
     }
@@ -239,14 +239,14 @@ export class FeedCore {
       return;
     }
     member.isFetching = true;
-    const place = placeOf(member);
-    const same = [...this.#pages.values()].find((page) => page.place === place);
+    const key = pageKeyOf(member);
+    const same = [...this.#pages.values()].find((page) => page.key === key);
     if (same !== undefined) {
       same.waiting.push(member);
       return;
     }
     this.#lastTicket += 1;
-    this.#pages.set(this.#lastTicket, { place, waiting: [member] });
+    this.#pages.set(this.#lastTicket, { key, waiting: [member] });
     const query = { since: next, limit: limits.changesPerPage, prefixes, values, members };
     turn.effects.push({ kind: 'fetch', ticket: this.#lastTicket, query });
   }
@@ -260,8 +260,8 @@ export class FeedCore {
     return page.waiting.filter(({ id }) => this.#members.has(id));
   }
 
-  #close({ id }: Member, why: CloseReason, place: number, turn: Turn): void {
-    turn.effects.push({ kind: 'close', follower: id, why, place });
+  #close({ id }: Member, why: CloseReason, position: number, turn: Turn): void {
+    turn.effects.push({ kind: 'close', follower: id, why, position });
     this.#members.delete(id);
   }
 }
@@ -292,6 +292,6 @@ function groupOf({ values, members, prefixes }: Filter): string {
   return JSON.stringify([values, members, ...prefixes]);
 }
 
-function placeOf({ follower, group }: Member): string {
+function pageKeyOf({ follower, group }: Member): string {
   return `${follower.next} ${group}`;
 }

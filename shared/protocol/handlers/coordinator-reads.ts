@@ -36,7 +36,7 @@ interface PendingRead {
  * still.
  */
 interface SnapshotFlight {
-  readonly lookup: PendingRead;
+  readonly read: PendingRead;
   readonly link: RegionLink;
   readonly since: number;
 }
@@ -122,23 +122,23 @@ export class CoordinatorReads {
     const { now } = this.#ready;
     const isOver = ({ until, attempts }: PendingRead) =>
       until <= now || attempts >= limits.readAttempts;
-    for (const lookup of this.#waiting) if (isOver(lookup)) this.#giveUp(lookup);
-    this.#waiting = this.#waiting.filter((lookup) => !isOver(lookup));
+    for (const read of this.#waiting) if (isOver(read)) this.#giveUp(read);
+    this.#waiting = this.#waiting.filter((read) => !isOver(read));
     for (const { until } of this.#waiting) this.#ready.schedule(until);
   }
 
   /** Takes a snapshot for the read that has waited longest, or gives that up if no region can answer it. */
   sendNext(shard: number): void {
-    const lookup = this.#oldest;
-    if (lookup === null) return;
-    this.#waiting = this.#waiting.filter((waiting) => waiting !== lookup);
-    this.#send(lookup, shard);
+    const read = this.#oldest;
+    if (read === null) return;
+    this.#waiting = this.#waiting.filter((waiting) => waiting !== read);
+    this.#send(read, shard);
   }
 
   get #oldest(): PendingRead | null {
     let oldest: PendingRead | null = null;
-    for (const lookup of this.#waiting)
-      if (oldest === null || lookup.since < oldest.since) oldest = lookup;
+    for (const read of this.#waiting)
+      if (oldest === null || read.since < oldest.since) oldest = read;
     return oldest;
   }
 
@@ -149,19 +149,19 @@ export class CoordinatorReads {
     recorded,
     horizon,
   }: Extract<CoordinatorEvent, { kind: 'snapshot-completed' }>): void {
-    const look = this.#flights.get(number);
-    if (look === undefined) return;
+    const flight = this.#flights.get(number);
+    if (flight === undefined) return;
     this.#flights.delete(number);
-    const { lookup, link, since } = look;
-    const isSettledHere = lookup.contendedIn === link.region;
-    lookup.contendedIn = null;
+    const { read, link, since } = flight;
+    const isSettledHere = read.contendedIn === link.region;
+    read.contendedIn = null;
     const isSame = link.isVoter && !link.isQuarantined && link.membership.since === since;
     if (result.kind !== 'read' || !isSame) {
       const reason = result.kind === 'silent' ? result.reason : 'it is no voter';
-      lookup.faults.push({ region: link.region, reason });
-      if (result.kind === 'silent' && result.isUnanswered) lookup.unanswered += 1;
-      if (isSpent(lookup)) this.#giveUp(lookup);
-      else this.#waiting.push(lookup);
+      read.faults.push({ region: link.region, reason });
+      if (result.kind === 'silent' && result.isUnanswered) read.unanswered += 1;
+      if (isSpent(read)) this.#giveUp(read);
+      else this.#waiting.push(read);
       // Without this, a region that lets one read wait would let every read wait.
       if (result.kind === 'silent')
         link.readsElsewhereUntil = this.#ready.now + limits.silentRegionAvoidedMs;
@@ -169,8 +169,8 @@ export class CoordinatorReads {
     }
     link.readsElsewhereUntil = 0;
     const holders = new Map(result.locks.map(({ holder }) => [keyOf(holder), holder]));
-    if (isSettledHere && isOutrun(lookup, holders)) {
-      this.#answer(lookup, link, result);
+    if (isSettledHere && isOutrun(read, holders)) {
+      this.#answer(read, link, result);
       return;
     }
     const resolutions = [...holders.values()].map((holder) =>
@@ -182,15 +182,15 @@ export class CoordinatorReads {
         : [],
     );
     if (resolutions.some(({ kind }) => kind === 'forgotten')) {
-      lookup.faults.push({
+      read.faults.push({
         region: link.region,
         reason: 'it holds a lock older than the kept log',
       });
-      this.#waiting.push(lookup);
+      this.#waiting.push(read);
     } else if (settle.length > 0) {
-      this.#waiting.push({ ...lookup, settle, contendedIn: link.region });
+      this.#waiting.push({ ...read, settle, contendedIn: link.region });
     } else {
-      this.#answer(lookup, link, result);
+      this.#answer(read, link, result);
     }
   }
 
@@ -199,18 +199,18 @@ export class CoordinatorReads {
     this.#ready.reply({ kind: 'read', ticket, answer });
   }
 
-  #send(lookup: PendingRead, shard: number): void {
-    const link = this.#regionFor(lookup);
+  #send(read: PendingRead, shard: number): void {
+    const link = this.#regionFor(read);
     if (link === null) {
-      this.#giveUp(lookup);
+      this.#giveUp(read);
       return;
     }
-    lookup.attempts += 1;
+    read.attempts += 1;
     const number = this.#links.nextNumber();
     const { since } = link.membership;
-    this.#flights.set(number, { lookup, link, since });
-    const { keys, commands } = lookup.request;
-    const { settle } = lookup;
+    this.#flights.set(number, { read, link, since });
+    const { keys, commands } = read.request;
+    const { settle } = read;
     this.#ready.send({
       kind: 'snapshot',
       region: link.region,
@@ -235,23 +235,23 @@ export class CoordinatorReads {
       (link) => !link.isQuarantined && link.begun && link.health.kind === 'answering',
     );
     const wanted = request.region;
-    const places = able.filter(({ region }) => wanted === null || region === wanted);
+    const candidates = able.filter(({ region }) => wanted === null || region === wanted);
     // If all have failed, the one that failed least often is tried again: a connection may have been lost.
     const failures = (link: RegionLink) =>
       faults.filter(({ region }) => region === link.region).length;
     const isAvoided = (link: RegionLink) => Number(link.readsElsewhereUntil > this.#ready.now);
-    places.sort(
+    candidates.sort(
       (a, b) =>
         failures(a) - failures(b) ||
         isAvoided(a) - isAvoided(b) ||
         (a.roundTripMs ?? 0) - (b.roundTripMs ?? 0),
     );
-    const [place] = places;
-    return place !== undefined && failures(place) < limits.readFailuresPerRegion ? place : null;
+    const [best] = candidates;
+    return best !== undefined && failures(best) < limits.readFailuresPerRegion ? best : null;
   }
 
-  #giveUp(lookup: PendingRead): void {
-    const { ticket, request, faults, contendedIn } = lookup;
+  #giveUp(read: PendingRead): void {
+    const { ticket, request, faults, contendedIn } = read;
     const unable = this.#links.all
       .filter(({ region }) => request.region === null || request.region === region)
       .filter((link) => !link.isVoter || link.isQuarantined || link.health.kind !== 'answering')
@@ -261,7 +261,7 @@ export class CoordinatorReads {
       });
     // The last fault of each region.
     const last = new Map([...unable, ...faults].map((fault) => [fault.region, fault]));
-    const spent = isSpent(lookup) ? ({ isUnanswered: true } as const) : {};
+    const spent = isSpent(read) ? ({ isUnanswered: true } as const) : {};
     const answer = {
       kind: 'unavailable',
       faults: [...last.values()],
