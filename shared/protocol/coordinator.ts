@@ -159,14 +159,14 @@ export class CoordinatorCore implements CoordinatorView {
 
   /** The state of a write that storage does not have. */
   write(id: WriteId): LiveWrite {
-    return this.#pendingWrites.live(id);
+    return this.#pendingWrites.stateOf(id);
   }
 
   /** True for a frame that is on its way under the same key, or that came again and is known here. */
   isUnderway({ id, idempotency, again }: Parameters<CoordinatorView['isUnderway']>[0]): boolean {
-    const known = again && this.#pendingWrites.live(id).kind !== 'unknown';
+    const known = again && this.#pendingWrites.stateOf(id).kind !== 'unknown';
     return (
-      known || (idempotency !== null && this.#pendingWrites.under(idempotency.key) !== undefined)
+      known || (idempotency !== null && this.#pendingWrites.withKey(idempotency.key) !== undefined)
     );
   }
 

@@ -58,7 +58,7 @@ export class CopyHarness {
   }
 
   answer(step: CopyStep, reply: CopyReply | null = copyReplyTo(step)): CopyTurn {
-    return this.copy.answered(step, reply, this.sequence);
+    return this.copy.onStepEnded(step, reply, this.sequence);
   }
 
   /** The source answers `reply` to its step, and the target executes the step that follows. Returns both steps. */

@@ -136,18 +136,18 @@ export class AdminCommands {
     }
     if (isForceRecovered(link)) {
       // All its data are kept, even if a number comes along: no other region has the right ones.
-      members.askAgain(link);
+      members.probeAgain(link);
       return taken(`${link.region} was force-recovered: it votes as soon as it answers`);
     }
     const objection = objectionTo(link, force, replace);
     if (objection !== null) {
-      this.#parts.links.askNow(link);
+      this.#parts.links.probeNow(link);
       return objection;
     }
     link.agree(replace, force ? link.foreignGeneration : null);
     const isWhole = membership.whole || whole || force || replace > 0;
     members.set(link, { ...membership, manualReturn: false, whole: isWhole }, 'recalled');
-    members.askAgain(link);
+    members.probeAgain(link);
     return taken(`${link.region} is copied as soon as it answers; then it votes`);
   }
 

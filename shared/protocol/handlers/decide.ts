@@ -58,7 +58,7 @@ export class TransactionManager {
   }
 
   /** Decides if the votes allow it. A transaction that is decided already stays as it is. */
-  settle(transaction: Transaction): void {
+  decide(transaction: Transaction): void {
     const { transactions, ready } = this.#parts;
     if (!transactions.isUndecided(transaction.order)) return;
     switch (transaction.tally) {
@@ -95,7 +95,7 @@ export class TransactionManager {
     const { transactions, ready, pendingWrites, links } = this.#parts;
     for (const transaction of transactions.undecided) {
       if (transaction.deadline <= ready.now) transaction.closeVoting();
-      this.settle(transaction);
+      this.decide(transaction);
       ready.schedule(transaction.deadline);
     }
     pendingWrites.sweep([...links.obstacles, ...this.#parts.members.obstacles]);
@@ -122,7 +122,7 @@ export class TransactionManager {
     const agreement = agreementOf(yesVotes, keys, partsOfKey, latest);
     switch (agreement.kind) {
       case 'agreed':
-        this.#decide(transaction, agreement.parts);
+        this.#storeDecision(transaction, agreement.parts);
         break;
       case 'expiring':
         this.#awaitExpiry(transaction, agreement.retryAt);
@@ -147,7 +147,7 @@ export class TransactionManager {
     const { ready, links, pendingWrites, blocked } = this.#parts;
     const members = this.#parts.members;
     if (transaction.hasScripts) {
-      this.#doubt(transaction, detail);
+      this.#retryDivergentScript(transaction, detail);
       return;
     }
     this.#parts.attempts.abort(transaction, ready.now);
@@ -173,7 +173,7 @@ export class TransactionManager {
    * The script itself may differ from region to region, so no region is evicted for its results: it is tried again, and
    * then refused. If the data differ, plain writes and verify find that.
    */
-  #doubt(transaction: Transaction, detail: string): void {
+  #retryDivergentScript(transaction: Transaction, detail: string): void {
     const { ready, pendingWrites } = this.#parts;
     for (const part of transaction.parts) part.divergentAttempts += 1;
     this.#parts.attempts.abort(transaction, ready.now + transaction.pauseMs);
@@ -187,7 +187,7 @@ export class TransactionManager {
   }
 
   /** All voters said yes and agree: the decision is stored, and only then does anything leave. */
-  #decide(transaction: Transaction, parts: readonly string[]): void {
+  #storeDecision(transaction: Transaction, parts: readonly string[]): void {
     assert(parts.length === transaction.parts.length, 'a yes vote has one outcome a part');
     const { config, state, ready, links, pendingConfirmations, eventRouter } = this.#parts;
     const decided = recordDecision(transaction, parts, config.shard, state.sequence, ready.now);

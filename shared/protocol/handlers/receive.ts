@@ -61,7 +61,7 @@ export class WriteIntake {
       const id = recorded?.record.id ?? underway?.frame.id ?? frame.id;
       this.#ready.answer(ticket, { kind: 'key-reused', id });
     } else if (recorded !== null) this.#replay(event, recorded.record);
-    else if (underway !== undefined) this.#pendingWrites.attend(underway, event);
+    else if (underway !== undefined) this.#pendingWrites.addCaller(underway, event);
     else if (!this.#wasGivenUp(event)) return this.#admit(event, together);
     return null;
   }
@@ -69,14 +69,14 @@ export class WriteIntake {
   /** The same request on its way: under its key, or under its own id if it came again. */
   #underway({ frame, again }: Arrival): PendingWrite | undefined {
     const key = frame.idempotency?.key;
-    const known = key === undefined ? undefined : this.#pendingWrites.under(key);
+    const known = key === undefined ? undefined : this.#pendingWrites.withKey(key);
     return known ?? (again ? this.#pendingWrites.withId(frame.id) : undefined);
   }
 
   /** One that came again, and was answered as not written before, gets the same answer. */
   #wasGivenUp({ frame, ticket, again }: Arrival): boolean {
     const { id } = frame;
-    const live = again ? this.#pendingWrites.live(id) : null;
+    const live = again ? this.#pendingWrites.stateOf(id) : null;
     if (live?.kind !== 'unavailable') return false;
     this.#ready.answer(ticket, { ...live, id });
     return true;
@@ -105,12 +105,12 @@ export class WriteIntake {
       return null;
     }
     const write = this.#pendingWrites.admit(event, together);
-    this.#pendingWrites.attend(write, event);
+    this.#pendingWrites.addCaller(write, event);
     const isLocked = keys.some((key) => this.#transactions.isLocked(key));
     const isFree = !isLocked && !this.#pendingWrites.queue.waitsFor(keys);
     const obstacles = [...this.#links.obstacles, ...this.#members.obstacles];
     if (isFree && obstacles.length === 0) return write;
-    this.#pendingWrites.hinder(write, obstacles);
+    this.#pendingWrites.noteObstacles(write, obstacles);
     this.#pendingWrites.enqueue(write);
     return null;
   }

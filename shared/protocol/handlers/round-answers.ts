@@ -54,12 +54,12 @@ export class RoundAnswers {
       // The reply of a region that has lost writes, or has changed its role since the round left, does not count.
       const reply =
         isHeard && !link.isQuarantined && result.kind === 'executed' ? result.reply.copy : null;
-      members.rejoin.answered(flight.copy, reply);
+      members.rejoin.onStepEnded(flight.copy, reply);
     }
     const reason = result.kind === 'silent' ? result.reason : 'gave no vote';
     for (const transaction of flight.transactions) {
       transaction.count(region, { state: 'missing', reason }, ready.now);
-      transactionManager.settle(transaction);
+      transactionManager.decide(transaction);
     }
     if (pendingWrites.queue.length > 0) attempts.requestBatch();
   }
@@ -88,7 +88,7 @@ export class RoundAnswers {
           break;
         }
         const loss = link.update(result.reply, flight, ready.now);
-        if (loss !== null) members.lose(link, loss);
+        if (loss !== null) members.noteLoss(link, loss);
         else this.#executed(link, flight, result.reply, recorded);
         members.onContact(link, loss === null);
         break;
@@ -105,8 +105,8 @@ export class RoundAnswers {
       return;
     }
     const finding = links.refused(link, refusal, flight.sentAt);
-    if (finding?.kind === 'lost') members.lose(link, finding.reason);
-    if (finding?.kind === 'foreign') members.findForeign(link, finding.reason);
+    if (finding?.kind === 'lost') members.noteLoss(link, finding.reason);
+    if (finding?.kind === 'foreign') members.noteForeign(link, finding.reason);
     else members.onContact(link, false);
   }
 
@@ -133,7 +133,7 @@ export class RoundAnswers {
         link.acknowledged(transaction);
         pendingConfirmations.acknowledge(transaction, link.region);
       } else if (said === 'lost') {
-        members.lose(link, `it no longer holds transaction ${keyOf(transaction)}`);
+        members.noteLoss(link, `it no longer holds transaction ${keyOf(transaction)}`);
       } else {
         const reason =
           said === 'unreadable'
@@ -173,7 +173,7 @@ export class RoundAnswers {
       if (link.unacknowledged.has(transaction) || flight.settledMeanwhile.has(key)) continue;
       if (committed.has(key)) {
         const loss = `it locks transaction ${key} again, which it had applied`;
-        this.#parts.members.lose(link, loss);
+        this.#parts.members.noteLoss(link, loss);
       } else {
         const decision = { transaction, outcome: 'abort', keys } as const;
         const bytes = bytesOf(decision);

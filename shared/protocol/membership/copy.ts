@@ -164,7 +164,7 @@ export class Copy {
   }
 
   /** A step has ended; null: without a usable answer. */
-  answered(step: CopyStep, reply: CopyReply | null, sequence: number): CopyTurn {
+  onStepEnded(step: CopyStep, reply: CopyReply | null, sequence: number): CopyTurn {
     // A step of a copy that was given up may still end.
     if (!this.#open.delete(step)) return going;
     // A step under way when the epoch rose, or overtaken by a later one, is sent again.

@@ -72,7 +72,7 @@ export class Members implements MemberChanges {
   }
 
   /** It does not hold the writes that it acknowledged: its votes count no more, and everything has to be copied. */
-  lose(link: RegionLink, detail: string): void {
+  noteLoss(link: RegionLink, detail: string): void {
     this.suspect(link, { cause: 'lost', detail, whole: true, manualReturn: false });
   }
 
@@ -119,7 +119,7 @@ export class Members implements MemberChanges {
   }
 
   /** A region without a vote holds the state of another coordinator: no copy overwrites it without an operator. */
-  findForeign(link: RegionLink, detail: string): void {
+  noteForeign(link: RegionLink, detail: string): void {
     const { membership } = link;
     const leaving: Leaving = { cause: 'foreign', detail, whole: true, manualReturn: true };
     if (membership.state === 'copying') this.rejoin.fail(leaving);
@@ -195,7 +195,7 @@ export class Members implements MemberChanges {
   }
 
   /** Probes the region again to find out whether it can be copied. */
-  askAgain(link: RegionLink): void {
+  probeAgain(link: RegionLink): void {
     const { now } = this.#parts.ready;
     link.reachable = false;
     link.copyAfter = now;

@@ -46,9 +46,9 @@ export class Rejoin {
   }
 
   /** A step of a copy has ended; null: without a usable answer. */
-  answered(step: CopyStep, reply: CopyReply | null): void {
+  onStepEnded(step: CopyStep, reply: CopyReply | null): void {
     const { target } = this.#copy ?? {};
-    const turn = this.#copy?.answered(step, reply, this.#parts.state.sequence);
+    const turn = this.#copy?.onStepEnded(step, reply, this.#parts.state.sequence);
     if (turn?.kind !== 'failed' || target === undefined) return;
     const { leaving } = target;
     assert(leaving !== null, 'a copy has a reason');

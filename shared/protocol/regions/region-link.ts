@@ -173,7 +173,7 @@ export class RegionLink {
   /**
    * True if nothing is unacknowledged, waiting or on its way; for a region that is no voter, if no return is awaited.
    */
-  get settled(): boolean {
+  get isQuiet(): boolean {
     if (this.membership.state === 'out') return this.membership.manualReturn;
     if (this.membership.state === 'copying' || this.leaving !== null) return false;
     return (

@@ -108,7 +108,7 @@ export class RegionLinks {
     return this.all.some(
       (link) =>
         link.lease.hasReaders(now) ||
-        (link.isQuarantined ? mayLeave : !link.settled && !link.isAwaited),
+        (link.isQuarantined ? mayLeave : !link.isQuiet && !link.isAwaited),
     );
   }
 
@@ -119,7 +119,7 @@ export class RegionLinks {
 
   /** True if every voter answers and nothing is open there: no lock is left anywhere (rule R44). */
   get areCalm(): boolean {
-    return this.voters.every((link) => link.isHealthy && link.settled);
+    return this.voters.every((link) => link.isHealthy && link.isQuiet);
   }
 
   /** Clients or operators ask for something: silent regions are probed soon. */
@@ -135,7 +135,7 @@ export class RegionLinks {
   }
 
   /** An operator saw an old answer of `link`: it is probed now, so that the next answer is newer. */
-  askNow(link: RegionLink): void {
+  probeNow(link: RegionLink): void {
     link.hasten(this.#ready.now, 0);
     this.#plan(link);
   }

@@ -49,7 +49,7 @@ export class PendingWrites {
   }
 
   /** The frame that is on its way under an idempotency key. */
-  under(key: string): PendingWrite | undefined {
+  withKey(key: string): PendingWrite | undefined {
     return this.#pendingByKey.get(key);
   }
 
@@ -59,7 +59,7 @@ export class PendingWrites {
   }
 
   /** The state of a write for those who ask: pending, given up by this instance, or unknown. */
-  live(id: WriteId): LiveWrite {
+  stateOf(id: WriteId): LiveWrite {
     if (this.#pending.has(id)) return { kind: 'pending' };
     return this.#unavailable.get(id) ?? { kind: 'unknown' };
   }
@@ -99,7 +99,7 @@ export class PendingWrites {
   }
 
   /** One more caller waits for the frame; one that does not wait is answered that it has been taken in. */
-  attend(write: PendingWrite, { async, ticket, frame }: Arrival): void {
+  addCaller(write: PendingWrite, { async, ticket, frame }: Arrival): void {
     if (async) this.#ready.answer(ticket, { kind: 'accepted', id: write.frame.id });
     else write.callers.push({ ticket, ack: frame.ack, until: frame.notAfter });
   }
@@ -111,7 +111,7 @@ export class PendingWrites {
   }
 
   /** Notes the obstacles of a waiting frame, if there are any: they may be gone when its time is over. */
-  hinder(write: PendingWrite, obstacles: readonly RegionFault[]): void {
+  noteObstacles(write: PendingWrite, obstacles: readonly RegionFault[]): void {
     if (obstacles.length > 0) write.faults = obstacles;
   }
 
@@ -164,7 +164,7 @@ export class PendingWrites {
       this.giveUp(write, obstacles.length > 0 ? obstacles : write.faults, tooLate);
     }
     for (const write of this.queue.frames) {
-      this.hinder(write, obstacles);
+      this.noteObstacles(write, obstacles);
       this.#ready.schedule(write.frame.notAfter, write.retryAt);
     }
   }
