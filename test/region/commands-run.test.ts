@@ -79,7 +79,12 @@ describe('the commands in a region', () => {
     ['SET and INCR', 8, ['k', 'n'], [set('k', 'v'), increment('n')]],
     ['DEL', 7, ['gone'], [del('gone')]],
     ['SET of 10 kB', 10, ['long'], [set('long', 'x'.repeat(10_000))]],
-    ['transaction of 100 SETs', 6, ['a'], Array.from({ length: 100 }, (_, at) => set('a', `v${at}`))],
+    [
+      'transaction of 100 SETs',
+      6,
+      ['a'],
+      Array.from({ length: 100 }, (_, at) => set('a', `v${at}`)),
+    ],
   ];
 
   it.each(writes)('of a lone %s are %i', async (_, expected, keys, operations) => {
