@@ -120,7 +120,7 @@ describe('a deployment over data that Lockstep did not write', () => {
     await regions[2].client.set('user:7', 'another');
     expect(await refusedWith(stack)).toEqual(notFounded);
     await expect.poll(() => foundingOf(stack), patience).toMatchObject({ phase: 'waiting' });
-    expect(JSON.stringify(await foundingOf(stack))).toContain('keys differ');
+    expect(JSON.stringify(await foundingOf(stack))).toContain('hold different data');
     await regions[2].client.set('user:7', 'value 7');
     expect((await ask(stack, 'POST', 'found', {})).status).toBe(202);
     await expect.poll(() => foundingOf(stack), patience).toBeNull();

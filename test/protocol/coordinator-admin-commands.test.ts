@@ -357,6 +357,15 @@ describe('the admin command to repair', () => {
     );
   });
 
+  it.each([
+    [['a'], 'the regions that differ copy 1 key from near'],
+    [['a', 'b'], 'the regions that differ copy 2 keys from near'],
+  ])('says how many keys are copied, and from which region: %j', (names, detail) => {
+    const differing = names.map((key) => ({ key, regions: ['far'] }));
+    const answer = CoreHarness.calm().command({ kind: 'repair', source: 'near', keys: differing });
+    expect(answer).toEqual({ kind: 'taken', detail });
+  });
+
   it('copies these keys to the regions named with them, one region after the other', () => {
     const harness = CoreHarness.calm();
     const both = [{ key: 'a', regions: ['far', 'middle'] }];

@@ -239,6 +239,14 @@ describe('an admin command to found a shard', () => {
     expect(harness.tables.regions.get('far')).toMatchObject({ takes: 12 });
   });
 
+  it.each([
+    [1, 'near votes alone until the others have copied its 1 key'],
+    [2, 'near votes alone until the others have copied its 2 keys'],
+  ])('says that the others copy the %i of the region that it begins with', (count, detail) => {
+    const harness = counted({ near: count, middle: 0, far: 0 });
+    expect(found(harness, { source: 'near' })).toEqual({ kind: 'taken', detail });
+  });
+
   it('overwrites no region that was silent then, and proves to hold keys', () => {
     const harness = new CoreHarness({ stored: nothing });
     harness.holds.set('near', 500);
@@ -346,7 +354,7 @@ describe('regions that hold equally many keys', () => {
     });
     expect(harness.core.status().founding).toMatchObject({
       phase: 'waiting',
-      detail: expect.stringContaining('1 keys differ'),
+      detail: expect.stringContaining('hold different data, in 1 key'),
     });
     harness.run(100_000);
     expect(harness.steps.filter(({ comparison }) => comparison !== null)).toHaveLength(1);

@@ -72,8 +72,8 @@ export const foundingMutants: readonly Mutant[] = [
     ],
     [
       founding,
-      "    return { kind: 'taken', detail: `$",
-      "    Reflect.deleteProperty(ready, 'persist');\n    return { kind: 'taken', detail: `$",
+      "    return { kind: 'taken', detail };",
+      "    Reflect.deleteProperty(ready, 'persist');\n    return { kind: 'taken', detail };",
     ],
   ),
 ];

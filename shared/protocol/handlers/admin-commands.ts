@@ -1,5 +1,6 @@
 import { unreachable } from '../../assert.ts';
 import type { AdminCommand, AdminCommandAnswer } from '../../contracts/members.ts';
+import { counted } from '../../counted.ts';
 import { keyOf, type RegionId } from '../../ids.ts';
 import type { Leaving } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
@@ -194,7 +195,7 @@ export class AdminCommands {
         .map(({ key }) => [key, state.sequence] as const);
       if (missed.length === 0 || link.leaving?.whole === true) continue;
       members.addMissed(link, missed);
-      const detail = `${missed.length} keys are copied again from ${source.region}`;
+      const detail = `it copies ${counted(missed.length, 'key')} again from ${source.region}`;
       if (link.isVoter) {
         members.suspect(link, { cause: 'repair', detail, whole: false, manualReturn: false });
       }
@@ -202,7 +203,9 @@ export class AdminCommands {
     // While a region with another value votes, a write would find the difference again.
     const differs = (key: string) => links.voters.some(({ missed }) => missed.has(key));
     blocked.remove(keys.map(({ key }) => key).filter((key) => !differs(key)));
-    return taken(`${keys.length} keys are copied from ${source.region}`);
+    return taken(
+      `the regions that differ copy ${counted(keys.length, 'key')} from ${source.region}`,
+    );
   }
 
   #settle({ transaction: order }: Command<'settle'>): AdminCommandAnswer {
@@ -242,11 +245,11 @@ function objectionTo(link: RegionLink, force: boolean, replace: number): AdminCo
   const { generation, keys } = contents;
   if (link.foreignGeneration !== null) {
     if (force && keys <= replace) return null;
-    const detail = `${region} holds the state of another Lockstep and ${keys} keys, and would lose them. If it may, send {"force": true, "replace": ${keys}}`;
+    const detail = `${region} holds the state of another Lockstep and ${counted(keys, 'key')}, and would lose them. If it may, send {"force": true, "replace": ${keys}}`;
     return { kind: 'refused', detail, keys: { [region]: keys } };
   }
   if (generation !== 0 || keys <= replace) return null;
-  const detail = `${region} holds ${keys} keys that Lockstep did not put there, and would lose them. If it may, send "replace": ${keys}`;
+  const detail = `${region} holds ${counted(keys, 'key')} that Lockstep did not put there, and would lose them. If it may, send "replace": ${keys}`;
   return { kind: 'refused', detail, keys: { [region]: keys } };
 }
 

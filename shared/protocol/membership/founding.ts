@@ -6,6 +6,7 @@ import type {
   FoundingStatus,
   KeyCounts,
 } from '../../contracts/members.ts';
+import { counted } from '../../counted.ts';
 import type { RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { ComparisonResult } from '../io/events.ts';
@@ -147,7 +148,7 @@ export class Founding {
     comparison.cursor = result.next;
     comparison.isOver = result.next === null || comparison.differing > 0;
     if (comparison.isOver && comparison.differing === 0) {
-      this.#begin(`its regions held the same ${comparison.keys} keys`);
+      this.#begin(`its regions held the same ${counted(comparison.keys, 'key')}`);
     }
   }
 
@@ -227,8 +228,9 @@ export class Founding {
         return `${verdict.reason}, and Lockstep deletes nothing that it did not write`;
       case 'equal': {
         const { checked = 0, differing = 0 } = this.#comparison ?? {};
-        if (differing > 0) return `the regions hold different data: ${differing} keys differ`;
-        return `the regions hold ${verdict.keys} keys each, which are compared: ${checked} so far`;
+        if (differing > 0)
+          return `the regions hold different data, in ${counted(differing, 'key')}`;
+        return `the regions hold ${counted(verdict.keys, 'key')} each, and are compared: ${checked} so far`;
       }
     }
   }
@@ -285,7 +287,7 @@ export class Founding {
     if (comparison.isOver || comparison.number !== null || comparison.retryAt > ready.now) return;
     // With a single region there is nothing to compare.
     if (this.#links.length === 1) {
-      this.#begin(`its only region held ${keys} keys`);
+      this.#begin(`its only region held ${counted(keys, 'key')}`);
       return;
     }
     comparison.number = links.nextNumber();
@@ -336,7 +338,9 @@ export class Founding {
     if (lost.length > 0) {
       const counts = Object.fromEntries(lost.map((one) => [one.region, one.contents?.keys ?? 0]));
       const confirmed = JSON.stringify({ source: region, replace: counts });
-      const named = lost.map((one) => `${one.contents?.keys} keys in ${one.region}`).join(', ');
+      const named = lost
+        .map((one) => `${counted(one.contents?.keys ?? 0, 'key')} in ${one.region}`)
+        .join(', ');
       const detail = `${named} would be lost. If they may be, send ${confirmed}`;
       return { kind: 'refused', detail, keys: this.#counts };
     }
@@ -350,16 +354,19 @@ export class Founding {
     const keys = source.contents.keys;
     this.#members.trust(source, {
       event: 'founded',
-      detail: `it begins with the ${keys} keys of ${region}`,
+      detail: `it begins with the ${counted(keys, 'key')} of ${region}`,
       cause: 'new',
       detailOfOthers: `everything is copied to it from ${region}`,
     });
-    return { kind: 'taken', detail: `${region} votes alone until its ${keys} keys are copied` };
+    const detail = `${region} votes alone until the others have copied its ${counted(keys, 'key')}`;
+    return { kind: 'taken', detail };
   }
 
   get #counts(): KeyCounts {
-    const counted = this.#links.filter(({ contents }) => contents !== null);
-    return Object.fromEntries(counted.map(({ region, contents }) => [region, contents?.keys ?? 0]));
+    const reported = this.#links.filter(({ contents }) => contents !== null);
+    return Object.fromEntries(
+      reported.map(({ region, contents }) => [region, contents?.keys ?? 0]),
+    );
   }
 }
 
@@ -370,6 +377,7 @@ function textOf({
   readonly generation: number;
   readonly keys: number;
 }): string {
-  if (generation === 0) return `it holds ${keys} keys`;
-  return `it holds ${keys} keys and the state of another Lockstep (generation ${generation})`;
+  const held = `it holds ${counted(keys, 'key')}`;
+  if (generation === 0) return held;
+  return `${held} and the state of another Lockstep (generation ${generation})`;
 }

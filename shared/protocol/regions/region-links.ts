@@ -1,6 +1,7 @@
 import { assert, unreachable } from '../../assert.ts';
 import type { RegionFault } from '../../contracts/coordinator.ts';
 import type { Decision, Refusal } from '../../contracts/round.ts';
+import { counted } from '../../counted.ts';
 import type { RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { CoordinatorConfig, Membership, Stored, StoredRegion } from '../io/events.ts';
@@ -164,7 +165,10 @@ export class RegionLinks {
       if (isQuarantined) faults.push({ region, reason: leaving?.detail ?? '' });
       else if (health.kind !== 'answering') faults.push({ region, reason: health.reason });
       else if (unacknowledged.count >= limits.unacknowledgedPerRegion) {
-        faults.push({ region, reason: `has ${unacknowledged.count} decisions to acknowledge` });
+        faults.push({
+          region,
+          reason: `has ${counted(unacknowledged.count, 'decision')} to acknowledge`,
+        });
       }
     }
     return faults;
@@ -324,8 +328,8 @@ function lossOf(generation: number): string {
 }
 
 function foreignnessOf(generation: number, keys: number): string {
-  if (generation === 0) return `it holds ${keys} keys that Lockstep did not put there`;
-  return `it holds the state of another Lockstep (generation ${generation}), and ${keys} keys`;
+  if (generation === 0) return `it holds ${counted(keys, 'key')} that Lockstep did not put there`;
+  return `it holds the state of another Lockstep (generation ${generation}), and ${counted(keys, 'key')}`;
 }
 
 /** The approximate size of a decision in a round, bytes. */
