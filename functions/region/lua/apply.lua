@@ -1,11 +1,12 @@
--- Decisions, as the scripts of a region apply them.
+-- Applies decisions: turns the intents of a transaction's locks into a plan, and carries out plans. round.lua and
+-- snapshot.lua judge which decisions may be applied.
 --
 -- This text is a module: lua-bundle.ts makes it a function's body, so that only scripts that decide pay for it.
 --
 -- The intent of a lock record is one of
 --   k                  keep: nothing to do
 --   d                  delete the key
---   p|<expiry>         put: rename the shadow over the key; its expiry in ms, or -1. The shadow has it put off
+--   p|<expiry>         put: rename the shadow over the key; its expiry in ms, or -1. The shadow expires later
 --   s|<pxat>|<value>   set: the value itself, and its expiry in ms, or ''
 --   f                  flush: delete every key that is not Lockstep's own
 --   m|<messages>       publish: see messages.lua
@@ -13,10 +14,11 @@
 
 -- Decisions ----------------------------------------------------------------------------------------------------------
 
--- Every letter of an intent that this release knows. A plan with another one is not carried out, to commit or to abort.
+-- Every letter of an intent that this release knows. A plan with another one is neither committed nor aborted.
 local INTENTS = { k = true, d = true, p = true, s = true, f = true, m = true, e = true }
 
--- The plan of a decision about keys that are all locked by its transaction.
+-- Returns the plan of a decision about keys that its transaction has all locked, with `failure` 'u' if an intent is
+-- unknown.
 local function planOf(id, isCommit, keys, locks)
   local plan = { id = id, keys = keys, unlinks = {}, renames = {}, sets = {}, messages = {} }
   for _, key in ipairs(keys) do
@@ -46,7 +48,7 @@ local function planOf(id, isCommit, keys, locks)
   return plan
 end
 
--- False if a shadow is missing before its expiry. One that has passed since leaves the key absent, as it should.
+-- False if a shadow is missing before its expiry. After that, its key has to be absent, so it is deleted instead.
 local function shadowsStand(plan)
   local standing = {}
   for _, rename in ipairs(plan.renames) do
@@ -62,8 +64,8 @@ local function shadowsStand(plan)
   return not plan.merges or mergers.stand(plan)
 end
 
--- Marks the plans that lack a shadow as lost. One command if all is well; none if there is one shadow and nothing else,
--- as RENAME finds out itself.
+-- Marks the plans that lack a shadow as lost. Takes one command if none is missing, and no command for one shadow and
+-- nothing else, because RENAME fails without it.
 local function checkShadows(plans)
   local only = #plans == 1 and plans[1]
   local others = only and #only.sets + #only.unlinks + #only.messages
@@ -87,7 +89,7 @@ local function standing(plans)
   return left
 end
 
--- Finds out whether the server is full, if the first write of the plans would not show it.
+-- Finds out whether the server is full, unless the first write of the plans shows it.
 local function probe(plans)
   for _, plan in ipairs(plans) do
     if #plan.sets > 0 then return end
@@ -99,7 +101,7 @@ local function failAll(plans)
   for _, plan in ipairs(plans) do plan.failure = plan.failure or 'r' end
 end
 
--- Sets the keys of one plan. It can run again.
+-- Sets the keys of one plan, one by one; it can be repeated.
 local function setEach(plan)
   for _, item in ipairs(plan.sets) do
     local reply
@@ -116,7 +118,7 @@ local function setEach(plan)
   end
 end
 
--- True if nothing of the plans but the setting of keys can fail.
+-- True if nothing of the plans can fail except setting keys.
 local function areSimple(plans)
   for _, plan in ipairs(plans) do
     if plan.isFlush or plan.merges or #plan.renames > 0 then return false end
@@ -124,8 +126,8 @@ local function areSimple(plans)
   return true
 end
 
--- Sets the keys of all plans. Keys without an expiry are set by one command; if the server refuses it, each plan is on
--- its own. If `isLast`, the command that writes the region's state may set them too.
+-- Sets the keys of all plans. One command sets all keys without an expiry; if the server refuses it, each plan sets its
+-- own. If `isLast`, the command that writes the region's state may set them instead.
 local function setAll(region, plans, isLast)
   local plain = {}
   for _, plan in ipairs(plans) do
@@ -153,7 +155,7 @@ end
 
 local runFlush
 do
-  -- Deletes what one scan finds. Returns how many keys that were, or nil and the error.
+  -- Deletes the keys that one scan finds. Returns their number, or nil and the error.
   local function flushOnce()
     local cursor, count = '0', 0
     repeat
@@ -169,9 +171,9 @@ do
     return count
   end
 
-  -- Empties the database, if the transaction has no shadows in it. The state is written again as the script ends, and
-  -- the lease here: it is alive, so its expiry lies ahead. If the server refuses that, the keys are deleted one by one:
-  -- a server whose cursors count keys skips some while others go, so it ends with a scan that finds none.
+  -- Empties the database, unless the transaction has shadows in it. The script writes the state again as it ends, and
+  -- the lease here: a lease that exists has its expiry ahead. If the server refuses FLUSHDB, scans delete the keys: a
+  -- server whose cursors count keys skips some as others go, so it takes a last scan that finds none.
   function runFlush(plan)
     if #plan.renames == 0 and not plan.merges then
       local lease = must('GET', LEASE)
@@ -187,10 +189,10 @@ do
   end
 end
 
--- Puts the shadow in the place of its key. It gets its real expiry before that, so that a plan which is stopped here
--- can be applied again; an expiry that has passed deletes it, and then there is nothing to rename, and the key goes.
--- RENAME replaces a key by itself: to delete it first would notify subscribers of a deletion (rule R15). It frees a
--- large value in line, as SET does, in less time than staging took to copy that value. Returns nil, or the failure.
+-- Renames the shadow over its key. The shadow gets its real expiry first, so that a plan that stops here can be applied
+-- again. If that expiry has passed, it deletes the shadow, and the key is deleted instead. Nothing deletes the key
+-- before RENAME replaces it: subscribers would be notified of a deletion (rule R15). RENAME frees a large value in
+-- line, as SET does, in less time than staging took to copy that value. Returns nil, or the failure.
 local function putShadow(rename)
   local shadow, key, expiry = rename[1], rename[2], rename[3]
   if expiry ~= -1 and type(redis.pcall('PEXPIREAT', shadow, whole(expiry))) == 'table' then return 'r' end
@@ -213,9 +215,8 @@ local function runRenames(plans)
   end
 end
 
--- Applies plans whole. A plan that could not be applied has `failure` set ('l' lost, 'r' refused) and keeps its locks.
--- finishPlans does the rest once the state has been written. `isLast` says that nothing else of this script
--- reads or changes data before that.
+-- Applies each plan whole, or sets its `failure` ('l' lost, 'r' refused) and keeps its locks. finishPlans does the rest
+-- after the state has been written. `isLast`: until then, nothing else in this script reads or changes data.
 local function applyPlans(region, plans, isLast)
   if #plans == 0 then return end
   checkShadows(plans)
@@ -235,7 +236,7 @@ local function applyPlans(region, plans, isLast)
   end
 end
 
--- Completes the applied plans when their locks are gone: removes merged shadows, and publishes messages.
+-- Completes the applied plans after their locks are gone: removes merged shadows, and publishes messages.
 local function finishPlans(region)
   if not region.applied then return end
   if mergers then mergers.drop(region.applied) end

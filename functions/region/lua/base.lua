@@ -1,34 +1,36 @@
--- What the scripts of a region share: the shard's names, protected commands, and the reply encoding. lua-bundle.ts puts
--- this text ahead of all others.
+-- Shared by the scripts of a region: the names of the shard's own keys, protected commands, the encoding of replies.
+-- lua-bundle.ts puts this text before all others. It knows nothing of the region's state: region-state.lua does.
 --
--- KEYS: `lockstep:<shard>:state`, and the same with `lock` and `lease`. Behind them stand those user keys and shadows
--- that declared.ts knows; no script reads their names from there. Backups, the pieces of a copy and names that a script
--- only learns as it runs are not declared: they are in the same database, and the own names lead to them.
+-- KEYS: `lockstep:<shard>:state`, the same with `lock` and with `lease`, then user keys and shadows that declared.ts
+-- chooses; no script reads names from there. Not declared are backups, the pieces of a copy, and names that a script
+-- learns only as it runs: they are in the same database.
 local STATE, LOCK, LEASE = KEYS[1], KEYS[2], KEYS[3]
 local PREFIX = string.sub(STATE, 1, -1 - #'state')
 -- A name that no key ever has.
 local NOWHERE = PREFIX .. 'nowhere'
 local RESERVED = 'lockstep:'
--- Stands for every key among the keys of a transaction, which then is alone (reserved-keys.ts).
+-- Stands for every key among the keys of a transaction, which then excludes all others (reserved-keys.ts).
 local EVERY = RESERVED .. 'every-key'
 
--- Arguments of one command; Lua's unpack does not take many more.
+-- The maximum number of arguments per command: Lua's unpack does not take many more.
 local CHUNK = 4000
+-- Lua's numbers represent every integer below this one exactly.
 local EXACT = 9007199254740992
--- Bytes of a text that is worth a collection of garbage.
+-- The bytes of an argument, or of replies, above which a script collects its garbage.
 local MUCH = 1000000
 
 local byte, format, match, sub = string.byte, string.format, string.match, string.sub
 local concat, insert = table.concat, table.insert
 local unpack = unpack or table.unpack
 
--- True if `name`, which may be nil, is one of `names`: a text that has a space before and behind each of them.
+-- True if `name`, which may be nil, is one of `names`: a text with a space before and after each name.
 local function isNamed(names, name) return name and string.find(names, ' ' .. name .. ' ', 1, true) ~= nil end
 
 -- True if `name` is not one of Lockstep's own.
 local function isVisible(name) return sub(name, 1, #RESERVED) ~= RESERVED end
 
--- Bytes that are no UTF-8 come as halves of characters, \udc80 for 0x80: cjson refuses these, and takes any byte.
+-- Decodes a JSON argument. Bytes that are not UTF-8 come as lone surrogates, \udc80 for 0x80: cjson refuses these, but
+-- accepts raw bytes.
 local function decodeGiven(json)
   if not string.find(json, '\\udc', 1, true) then return cjson.decode(json) end
   return cjson.decode((string.gsub(json, '(\\+)udc([89a-f]%x)', function(slashes, hex)
@@ -37,17 +39,17 @@ local function decodeGiven(json)
   end)))
 end
 
--- `%d` goes through a C long, which has 32 bits on some hosts.
+-- The digits of an integer. `%d` goes through a C long, which has 32 bits on some hosts.
 local function whole(number) return format('%.0f', number) end
 
--- True if the server is out of memory, false if it is not, nil as long as that does not matter.
+-- True if the server is out of memory, false if it is not, nil if the script has not found out.
 --
--- A server that is full refuses each command that takes memory, but lets a script that has written before go on to its
--- end. So a script learns that the server is full by its first write, when it has changed nothing yet. It then begins
--- again (`answer`), and writes something without a meaning first.
+-- A full server refuses each command that takes memory, unless the script has written before. So the script's first
+-- write shows whether the server is full, before anything has changed. If it is, the script begins again (`answer`),
+-- with a write that has no effect.
 local isFull
--- Set if the script has to begin again: 'full'; 'careful' if a command for several transactions was refused; 'longer'
--- if this text lacks a part that the round needs. Nothing that could not be repeated has been done then.
+-- The reason why the script has to begin again, or nil: 'full'; 'careful' if the server refused a command for several
+-- transactions; 'longer' if this text lacks a part that the round needs. All that was done by then can be repeated.
 local again
 
 -- Ends the script, so that it begins again, if the failure is the first one for lack of memory.
@@ -57,7 +59,7 @@ local function noteFailure(failure)
   error(failure, 0)
 end
 
--- Runs a command; an error reply is raised as its text, for a pcall above.
+-- Runs a command and returns its reply. Raises an error reply as its text, which a caller's pcall catches.
 local function must(...)
   local reply = redis.pcall(...)
   if type(reply) == 'table' and reply.err then
@@ -67,7 +69,8 @@ local function must(...)
   return reply
 end
 
--- Runs a command of any number of arguments that a script can have given: `unpack` alone takes fewer.
+-- Runs a command with as many arguments as a user's script can give: `unpack` alone takes fewer. Returns the reply,
+-- { err = text } if the server refused it.
 local function invoke(words)
   local reply
   if #words <= CHUNK then
@@ -80,16 +83,16 @@ local function invoke(words)
   return reply
 end
 
--- True if the error says that the server has no such command. Only its beginning is the server's own: names of groups
--- and keys stand behind it. Older servers put the place of the call in front.
+-- True if the error says that the server has no such command. Only the beginning of the text counts, because names of
+-- groups and keys may follow it. Older servers put the position of the call in front.
 local function isUnknown(failure)
   local words = match(string.lower(failure), '^@?user_script:%s*%d+:%s*(.*)') or string.lower(failure)
   words = match(words, '^err%s+(.*)') or words
   return match(words, '^unknown command') ~= nil or match(words, '^unknown redis command') ~= nil
 end
 
--- Runs a command over many arguments, in chunks, protected. Returns the sum of its integer replies, or nil and the
--- error.
+-- Runs a command over any number of arguments, in chunks, after `key` if one is given. Returns the sum of its integer
+-- replies, or nil and the text of the first error.
 local function overMany(command, key, arguments)
   local sum = 0
   for first = 1, #arguments, CHUNK do
@@ -109,14 +112,14 @@ local function overMany(command, key, arguments)
   return sum
 end
 
--- The region's clock of this very moment: it tells how long something takes, and nothing that regions have to agree on.
+-- Reads the region's clock, in ms, to measure durations and for nothing on which regions have to agree.
 local function moment()
   local time = must('TIME')
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
 local clockMs
--- The region's clock. Read only where it matters, once.
+-- The region's clock in ms, the same throughout a script; a script that does not need it never reads it.
 local function clock()
   clockMs = clockMs or moment()
   return clockMs
@@ -124,19 +127,19 @@ end
 
 -- Replies ------------------------------------------------------------------------------------------------------------
 
--- What an item takes besides its own bytes, wherever it is sent or stored. reply-shape.ts counts the same.
+-- The overhead of an item that is sent or stored, in bytes. reply-shape.ts counts the same.
 local ITEM = 12
 
--- What the answer of a REST endpoint does not tell of the replies: the notes of reply-shape.ts.
+-- The types of replies that a REST endpoint does not distinguish, as notes in the form of reply-shape.ts.
 local shape = {}
--- The bytes of all replies so far.
+-- The bytes of all replies of the script so far.
 local answered = 0
 
 local plainWithin
 do
--- `place` leads to the reply that is looked at, `depth` places deep.
+-- The path of the item that is being counted: the first `depth` positions, from the outermost array inwards.
 local place, depth = {}, 0
--- The bytes of the reply that is looked at, and how many it may have.
+-- The bytes of the reply that is being counted, and their bound.
 local replyBytes, replyBound = 0, 0
 
 local function noteShape(letter, text)
@@ -164,8 +167,8 @@ local function plainItems(items)
   return items
 end
 
--- The reply as the server gives it to any client, with its shape noted beside: an error inside an array would be an
--- error of all, and a status or the digits of a large integer look like a string.
+-- Returns the reply without its types, and notes these in `shape`: an error inside an array would be an error of the
+-- whole answer, and a status or the digits of a large integer look like a string.
 function plain(reply)
   local kind = type(reply)
   if kind == 'string' then
@@ -182,8 +185,8 @@ function plain(reply)
   return plainItems(reply)
 end
 
--- The plain form of a reply, which stands at these places from outside, and its bytes; nil and more than `bound` where
--- it has more. Counting ends there, so that no reply costs more than it may have.
+-- Returns the plain form of a reply whose path is the further arguments, and its bytes; or nil and a number above
+-- `bound` if the reply has more bytes than that. Counting stops there, so that a reply costs no more than its bound.
 function plainWithin(bound, reply, ...)
   local notes = #shape
   depth, replyBytes, replyBound = select('#', ...), 0, bound
@@ -196,14 +199,14 @@ function plainWithin(bound, reply, ...)
 end
 end
 
--- The module that merges, once it is needed, and the function that loads it.
+-- The module of merge.lua, nil until it is needed, and the function that loads it.
 local mergers, loadMergers
 
--- True if each plan has to set its keys by itself.
+-- True if each plan has to set its keys by commands of its own.
 local isCareful = false
 
--- Runs a script's body, and once more if it has to begin again; `given` is the size of its argument in bytes. An error
--- of the body becomes a reply with its text, which its reader counts as no answer.
+-- Runs a script's body, and once more if it has to begin again. `given` is the size of its argument in bytes. Returns
+-- the body's reply; an error becomes a reply with its text, which decoding.ts counts as no answer.
 local function answer(given, body)
   local ok, reply = pcall(body)
   if not ok and (again == 'full' or again == 'careful') then
@@ -216,7 +219,7 @@ local function answer(given, body)
     ok, reply = pcall(body)
   end
   if not ok and again == 'longer' then return { 'm' } end
-  -- What made a long reply is many times its size, and an embedded server has little room for all scripts together.
+  -- The garbage of a long reply is many times its size, and an embedded server has little memory for all its scripts.
   if collectgarbage and (given > MUCH or answered > MUCH) then collectgarbage() end
   if ok then return reply end
   return { 'x', tostring(type(reply) == 'table' and reply.err or reply) }

@@ -1,10 +1,12 @@
--- JSON texts with one character per byte, in which copies and inspections reply.
+-- Writes and reads JSON texts with one character per byte, in which copies and inspections reply. For other arguments
+-- and replies, cjson and the server's own encoding suffice.
 --
--- Guarantees: every server writes the same text for the same value, which cjson does not.
+-- Guarantees: every server writes the same text for the same value, unlike cjson.
 
--- Lua takes 200 names of one block; what only one function needs has a block of its own.
+-- Lua allows 200 local names per function, so names that only one function needs are in a block of their own.
 local text, fillEscapes
--- What a JSON string has escaped here. The class says what it has not, most of it in its first range, as that is fast.
+-- The bytes that a JSON string escapes here. The class lists the others, most of them in its first range, as that is
+-- fast.
 local ESCAPED = '[^^-~#-[%] !]'
 do
 local escaped, isFilled = {}, false
@@ -17,19 +19,20 @@ local function escape(character)
   return text
 end
 
+-- Fills the table of escapes, which pays off for many or long texts.
 function fillEscapes()
   for code = 0, 255 do escape(string.char(code)) end
   isFilled = true
 end
 
--- What escapes the bytes of a text: a table for a long one, since a lookup is much faster than a call and binary values
--- are escaped byte by byte; the function for a short one, since filling the table takes its time too.
+-- Returns the replacement for gsub: the table for a long text, since a lookup is much faster than a call and binary
+-- values are escaped byte by byte; the function for a short one, since filling the table takes time too.
 local function escaperFor(value)
   if #value >= 4096 and not isFilled then fillEscapes() end
   return isFilled and escaped or escape
 end
 
--- A JSON string with one character per byte. Written here rather than by cjson, so that every server writes the same.
+-- The JSON string of a value, with one character per byte.
 function text(value)
   if not string.find(value, ESCAPED) then return '"' .. value .. '"' end
   return '"' .. string.gsub(value, ESCAPED, escaperFor(value)) .. '"'
@@ -40,7 +43,7 @@ local fold
 do
 local folded
 
--- A string as cjson reads it, with one byte per character again: those from U+0080 to U+00FF come as two.
+-- Turns a string that cjson has decoded back into one byte per character: U+0080 to U+00FF come as two bytes.
 function fold(value)
   if not string.find(value, '[\194\195]') then return value end
   if not folded then
@@ -51,7 +54,7 @@ function fold(value)
 end
 end
 
--- A value as a JSON text with one character a byte, for what copies: strings, integers, nothing, and lists of these.
+-- The JSON text, with one character per byte, of a string, an integer, null, or a list of these.
 local function encode(value)
   local kind = type(value)
   if kind == 'string' then return text(value) end
@@ -62,8 +65,8 @@ local function encode(value)
   return '[' .. concat(items, ',') .. ']'
 end
 
--- What the value takes at least when it is encoded, in bytes. Counting is cheap; encoding what then proves too large
--- would keep the server from everything else for seconds.
+-- The minimum size of the encoded value in bytes. Counting is cheap, while encoding a value only to find it too large
+-- could block the server for seconds.
 local function leastBytes(value)
   if type(value) == 'string' then return #value end
   if type(value) ~= 'table' then return 1 end

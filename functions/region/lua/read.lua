@@ -1,12 +1,12 @@
--- One snapshot of a few short strings in this region, as one atomic step: the state and the values are read by one
--- command. It also judges whether the commands behind it may be read, if there are no such strings. Stands alone, and
--- defines next to nothing, because most strong reads are this.
+-- Takes one snapshot of a few short strings, as one atomic step: one command reads the state and the values. With no
+-- such strings, it judges whether the commands that follow it may run. It includes no other file and defines next to
+-- nothing, because most strong reads take this script.
 --
--- Guarantees: as snapshot.lua. It leaves a snapshot that it cannot judge or read to that script, and changes nothing.
+-- Guarantees: as snapshot.lua. It changes nothing, and leaves to that script each snapshot that it cannot judge or read.
 --
 -- KEYS: STATE and LEASE (region-state.lua), and the keys to read
--- ARGV: generation, isStrong, isLeased, counter, mark, and the keys whose locks matter: as in snapshot.lua; counter and
--- mark are empty for none
+-- ARGV: generation, isStrong, isLeased, counter and mark of the pair `seen`, empty for none, and the keys whose locks
+-- matter; as in snapshot.lua
 --
 -- Replies, read by decoding.ts:
 --   {'v', {{key, incarnation, sequence}…}, value…}   the locks met, as in snapshot.lua, and a value or nil per key
@@ -47,7 +47,7 @@ if ARGV[2] == '1' then
 end
 
 for index = 3, #KEYS do
-  -- MGET takes a key of another type for a missing one.
+  -- MGET returns nil for a key of another type, as for a missing one.
   if not found[index] and redis.call('EXISTS', KEYS[index]) == 1 then return MORE end
 end
 found[1], found[2] = 'v', met

@@ -1,48 +1,55 @@
--- The state of a shard in this region: one string, read by one GET as a script begins, and written by one command as it
--- ends. All that a round is judged by is in it: the generation and the fences, the history of rounds, the transactions
--- that are settled, and the locks.
+-- The state of a shard in this region: one string, which a script reads by one GET as it begins and writes by one
+-- command as it ends. It has all that a round is judged by: the generation, the fences, the history of rounds, the
+-- settled transactions, and the locks. It has no data of users, except in lock records.
 --
 -- The string, under STATE:
 --   3 <generation> <epoch> <incarnation> <floor> <counter> <copyNumber> <isFar> <phase> <bytes> <bytes>|
 --   <history><settled><locks>
---   floor     <incarnation>.<sequence>: everything up to it is settled
---   isFar     1 if there can be locks in the hash LOCK too
+--   floor     <incarnation>.<sequence>, the low watermark: every transaction up to it is settled
+--   isFar     1 if the hash LOCK may have locks too
 --   phase     the token of the copy that fills the region, or nothing
---   bytes     the lengths of the history and of `settled`
---   history   `,` and then `<counter>:<mark>,` per round, oldest first
---   settled   `<incarnation>.<first>-<last>,` per run of settled transactions above the floor, in their order
+--   bytes     the lengths of `history` and of `settled`
+--   history   `,` and then `<counter>:<mark>,` per round, oldest first: the mark is its nonce, and the digest of
+--             round.lua if it has one
+--   settled   `<incarnation>.<first>-<last>,` per run of settled transactions above the low watermark, in their order
 --   locks     `<bytes> <bytes> <key><record>` per lock
 --
--- A lock record is a packed string, `<incarnation>.<sequence>|<intent>`; apply.lua describes the intents. All locks of
--- a transaction are in the string if together they have room there, else all are in LOCK, a hash of records by key.
+-- A lock record is a packed string, `<incarnation>.<sequence>|<intent>`; apply.lua describes the intents. The locks of
+-- a transaction are near, in the string, if all of them fit there; else all are far, in LOCK, a hash of records by key.
 --
--- Guarantees: the state changes by one command, so a script that stops before it leaves the state of before. Far locks
--- are added and removed after it. If that stops, a transaction without its locks was answered to nobody and is aborted,
--- and a settled one that still has locks only loses them.
+-- Guarantees: the state changes by one command, so a script that stops earlier leaves the state unchanged. Far locks
+-- are added and removed after it. If the script stops there, nobody was answered about the transaction whose locks are
+-- missing, so it is aborted; and a settled transaction that still has locks only loses them.
 
--- The first number of the string. Formats 1 and 2 were hashes, which this release reads and replaces. It reads nothing
--- of a later format: the state of a later release must not be taken for a loss, nor be settled in part.
+-- The first number of the string. Formats 1 and 2 were hashes, which this release reads and replaces. It refuses a
+-- later format: the state of a later release must neither count as a loss nor be settled in part.
 local FORMAT = 3
 
--- The bytes of all lock records in the string: more of them would make each read of the region slower.
+-- The maximum bytes of near locks, keys and records: more of them would slow down each read of the region.
 local NEAR_BYTES = 8192
 
+-- The text form of a transaction's order, which lock records and shadows have.
 local function idOf(incarnation, sequence) return whole(incarnation) .. '.' .. whole(sequence) end
 
+-- The id of the transaction that holds a lock.
 local function holderOf(record) return match(record, '^[^|]+') end
 
+-- The incarnation and the sequence of an id.
 local function orderOf(id)
   local incarnation, sequence = match(id, '^(%d+)%.(%d+)$')
   return tonumber(incarnation), tonumber(sequence)
 end
 
+-- The name under which a transaction stages the key.
 local function shadowName(id, key) return PREFIX .. 'shadow:' .. id .. ':' .. key end
 
+-- True if the first transaction comes after the other one, [incarnation, sequence].
 local function isAfter(incarnation, sequence, other)
   if incarnation ~= other[1] then return incarnation > other[1] end
   return sequence > other[2]
 end
 
+-- The state of a region that begins.
 local function newRegion(generation)
   return {
     generation = generation, epoch = 0, incarnation = 0, floor = { 0, 0 }, counter = 0, copyNumber = 0, phase = '',
@@ -52,7 +59,7 @@ end
 
 -- Reading ------------------------------------------------------------------------------------------------------------
 
--- The state in a string of this format, or { laterFormat = number }.
+-- The state in a string of this format, or { laterFormat = number } for a later one. Raises an error for another text.
 local function parseRegion(text)
   local generation, epoch, incarnation, floor1, floor2, counter, copyNumber, isFar, phase, marks, settled, at =
     match(text, '^3 (%d+) (%d+) (%d+) (%d+)%.(%d+) (%d+) (%d+) ([01]) ([^ ]*) (%d+) (%d+)|()')
@@ -82,7 +89,7 @@ local function runsOf(region)
   return region.runs
 end
 
--- The place of the last run that begins at or before the transaction, 0 if there is none.
+-- The index of the last run that begins at or before the transaction, 0 if there is none.
 local function runBefore(runs, incarnation, sequence)
   local low, high = 0, #runs
   while low < high do
@@ -97,7 +104,7 @@ local function runBefore(runs, incarnation, sequence)
   return low
 end
 
--- True if the transaction, which lies above the floor, is settled.
+-- True if the transaction, which is above the low watermark, is settled.
 local function isSettled(region, incarnation, sequence)
   if region.settled == '' and not region.runs then return false end
   local runs = runsOf(region)
@@ -105,7 +112,7 @@ local function isSettled(region, incarnation, sequence)
   return run ~= nil and run[1] == incarnation and sequence <= run[3]
 end
 
--- Adds a transaction to those that are settled.
+-- Records that the transaction is settled.
 local function addSettled(region, incarnation, sequence)
   if isSettled(region, incarnation, sequence) then return end
   local runs = runsOf(region)
@@ -122,7 +129,7 @@ local function addSettled(region, incarnation, sequence)
   end
 end
 
--- Raises the floor, and forgets the settled transactions below it.
+-- Raises the low watermark, unless `floor` is lower, and forgets the settled transactions up to it.
 local function raiseFloor(region, floor)
   if not isAfter(floor[1], floor[2], region.floor) then return end
   region.floor = floor
@@ -141,8 +148,8 @@ end
 
 local OLD_STATE, OLD_SETTLED = PREFIX .. 'meta', PREFIX .. 'done'
 
--- The state of format 1 or 2, or nil. Its locks are those of LOCK. A transaction that is settled and still has locks
--- was not applied to its end, and is taken for one that is not settled.
+-- The state of format 1 or 2, or nil. All its locks are in LOCK. A settled transaction that still has locks may have
+-- been applied only in part, so it counts as not settled.
 local function readOldRegion()
   local found = must('HMGET', OLD_STATE, 'generation', 'epoch', 'incarnation', 'floor', 'counter', 'history', 'phase',
     'copyNumber', 'format')
@@ -169,8 +176,8 @@ local function readOldRegion()
   return region
 end
 
--- The state, nil if the region has none, { laterFormat = number } if this release cannot read it. If `withLease` is
--- set, the expiry of the lease is returned too, in ms, 0 if there is none; the value of a lease is its expiry.
+-- Returns the state, nil if the region has none, or { laterFormat = number } if this release cannot read it; and if
+-- `withLease` is set, the expiry of the lease in ms, by the region's clock, 0 if there is none.
 local function readRegion(withLease)
   local text, lease
   if withLease then
@@ -178,14 +185,14 @@ local function readRegion(withLease)
     -- A lease of format 2 has the value 1.
     if lease == '1' then lease = must('PEXPIRETIME', LEASE) end
   end
-  -- MGET would take a key of another type for a missing one.
+  -- MGET returns nil for a key of another type, as for a missing one; GET raises an error.
   text = text or must('GET', STATE)
   return text and parseRegion(text) or readOldRegion(), tonumber(lease or 0)
 end
 
 -- Locks --------------------------------------------------------------------------------------------------------------
 
--- The records of the locks that are in the state, by key. Far ones are added as they are looked for.
+-- The records of the near locks, by key, and of the far ones that have been read.
 local function knownLocks(region)
   if region.locks then return region.locks end
   local locks, at, text = {}, 1, region.lockText
@@ -199,7 +206,7 @@ local function knownLocks(region)
   return locks
 end
 
--- The records of the locks, by key, with those of all `keys`.
+-- The known records by key, which then include the locks of all `keys`.
 local function readLocks(region, keys)
   local locks = knownLocks(region)
   if not region.isFar then return locks end
@@ -221,7 +228,7 @@ local function readAllLocks(region)
   return locks
 end
 
--- The number of the keys that the transaction has locked.
+-- The number of `keys` that the transaction has locked.
 local function countHeld(locks, keys, id)
   local held = 0
   for _, key in ipairs(keys) do
@@ -230,7 +237,7 @@ local function countHeld(locks, keys, id)
   return held
 end
 
--- Those of the keys that the transaction has locked.
+-- Those of `keys` that the transaction has locked.
 local function heldKeys(locks, keys, id)
   local held = {}
   for _, key in ipairs(keys) do
@@ -239,7 +246,7 @@ local function heldKeys(locks, keys, id)
   return held
 end
 
--- Removes the locks of these keys; those in LOCK go when the state has been written.
+-- Removes the locks of these keys; writeRegion removes far ones from LOCK after it has written the state.
 local function dropLocks(region, keys)
   for _, key in ipairs(keys) do
     region.locks[key] = nil
@@ -252,7 +259,7 @@ local function dropLocks(region, keys)
   region.isChanged = true
 end
 
--- Adds the locks of one transaction, a flat list of (key, record), to LOCK if the state has no room for all of them.
+-- Adds the locks of one transaction, a flat list of (key, record): near ones if all of them fit, else far ones.
 local function takeLocks(region, records)
   local size, locks = 0, region.locks
   if not region.nearBytes then
@@ -302,8 +309,8 @@ local function encodeRegion(region)
     .. lockText(region)
 end
 
--- Writes the state, by one command with the plain values of decisions, `region.values`, a flat list of (key, value).
--- Then the far locks, and the removal of an older format. Raises an error of the server.
+-- Writes the state, and by the same command the plain values of decisions: `region.values`, a flat list of (key,
+-- value). Then removes and adds far locks, and removes an older format. Raises an error of the server.
 local function writeRegion(region)
   local values = region.values
   if region.farAdded then
@@ -337,7 +344,7 @@ end
 
 -- History ------------------------------------------------------------------------------------------------------------
 
--- Appends a mark, and forgets the oldest one if more than `kept` would be kept.
+-- Appends a mark under the next counter, and forgets the oldest one if there were more than `kept`.
 local function appendMark(region, mark, kept)
   region.counter = region.counter + 1
   region.history = region.history .. whole(region.counter) .. ':' .. mark .. ','
@@ -347,13 +354,14 @@ local function appendMark(region, mark, kept)
   end
 end
 
--- The last `count` marks, as in the history.
+-- The last `count` pairs, in the form of the history.
 local function lastMarks(region, count)
   local first = string.find(region.history, ',' .. whole(region.counter - count + 1) .. ':', 1, true)
   return first and sub(region.history, first) or region.history
 end
 
--- Nil if the region has the pair, else the refusal.
+-- Nil if the region has the pair `seen`, or if that is 0; else the refusal: 'history' if the pair is older than the
+-- kept history, or 'lost'.
 local function lossOf(region, seen)
   if seen == 0 then return nil end
   if string.find(region.history, ',' .. whole(seen[1]) .. ':' .. seen[2] .. ',', 1, true) then return nil end
@@ -363,7 +371,7 @@ end
 
 -- Refusals -----------------------------------------------------------------------------------------------------------
 
--- Up to this number of keys they are counted one by one: exactly, without Lockstep's own and those that have expired.
+-- Up to this number, keys are counted one by one: exactly, without Lockstep's own and without expired ones.
 local COUNTED = 1000
 
 -- The number of keys in this database besides Lockstep's own.
@@ -377,6 +385,7 @@ local function countKeys()
   return count
 end
 
+-- The refusal of another generation than the region's; `region` is nil if there is no state.
 local function refusedFor(region) return { 'f', 'generation', region and region.generation or 0, countKeys() } end
 
 -- The refusal of a state that this release cannot read, or nil.

@@ -1,7 +1,9 @@
--- One round: every decision that this region has not acknowledged, then prepares, as one atomic step.
+-- Runs one round, as one atomic step: every decision that this region has not acknowledged, then prepares, then a step
+-- of a copy. It judges the round; apply.lua, inline.lua, stage.lua and copy.lua carry it out.
 --
 -- Guarantees: fences, no late and no second prepare, whole and idempotent decisions, no heuristics, the loss check.
--- Everything that can fail is called protected, and ordered so that stopping half-way can be repeated.
+-- Each command that can fail is called protected, and the order of writes is such that a round that stops half-way can
+-- be repeated.
 --
 -- ARGV[1]: a JSON text, written by encoding.ts:
 --   [generation, epoch, incarnation, begin, askOlder, floor, seen, mark, decisions, prepares, bounds, role, lease,
@@ -10,45 +12,43 @@
 --   seen       [counter, mark], or 0
 --   decision   [incarnation, sequence, isCommit, keys]
 --   prepare    [incarnation, sequence, now, keys, parts]; a part is [checks, operations], or
---              [checks, operations, 1] where it keeps going when an operation fails
+--              [checks, operations, 1] if it continues after an operation that fails
 --   check      [kind, key, …]: 0 absent, 1 exists, 2 equals (value), 3 type (type), 4 field (field, value)
---   operation  [kind, args, writes, reads, order] for 0 write, 1 read, 3 delete, 6 append, 9 bits; positions count
---              from 0
---              the same with letters behind it for 0 write and 1 read where the command addresses elements
---              (addressing.ts)
---              the same with the allowance for clocks in ms behind it for 7 deliver, 8 claim
---              the same with a seed behind it for 10 script; the same for 11 publish, 12 flush, 13 fail;
---              14 trim and 15 distances as 0
+--   operation  [kind, args, writes, reads, order] for 0 write, 1 read, 3 delete, 6 append, 9 bits, 11 publish, 12
+--              flush, 13 fail, 14 trim, 15 distances; positions count from 0
+--              the same and letters for a 0 write or 1 read that addresses elements (addressing.ts)
+--              the same and the allowance for clocks in ms for 7 deliver, 8 claim
+--              the same and a seed for 10 script
 --              [2, key, value, pxat] for set; [4, key, count, seed] for pop; [5, name, key] for ttl: TTL, PTTL,
 --              EXPIRETIME or PEXPIRETIME
 --   order      0 none, 1 members, 2 pairs, 3 exact, 4 exact-field
 --   bounds     [pairs kept, pairs answered, locks of older incarnations listed, bytes of a transaction's outcomes,
 --              bytes of values that a step of a copy reads, elements of a collection that is staged as a copy,
---              ms that what may take long of all prepares may take together, ms that the expiries of shadows are put
---              off by, ms after which nobody waits for a vote, steps of LCS of one transaction, bytes of outcomes after
---              which no further transaction is staged]
+--              ms after which no further transaction is staged once slow work has begun, ms by which shadows expire
+--              later than their keys, ms after which nobody waits for a vote, steps of LCS per transaction, bytes of
+--              outcomes after which no further transaction is staged]
 --   role       0 voter, 1 copying, 2 out
 --   lease      [reading or -1, ttl], or 0
---   takes      a database without state is taken only if it holds no more keys than this
+--   takes      the round takes a database without state only if it holds no more keys than this
 --   grows      1 if a prepare may take memory that Redis itself would refuse when it is full (growing.ts)
 --   copy       ['b', token, number, [generation…], generation or 0] begin, ['s', cursor, count, form] scan,
 --              ['r', [key, from, …], form] read, ['w', token, number, items] write, ['l', cursor, count] list, or 0;
---              form 0 dump, 1 logical, 2 absent.
---              Its keys and what is in items have one character a byte (copy-source.lua, copy-target.lua).
+--              form 0 dump, 1 logical, 2 absent
+--              its keys and the strings of items have one character per byte (copy-source.lua, copy-target.lua)
 --   Booleans are 0 and 1.
 --
 -- Replies, read by decoding.ts; a nil is one of Redis:
 --   {'d', 'alr…', {vote…}, ',counter:mark,…', {{incarnation, sequence, keys}…}, 0|1, clock|nil, copy|nil,
 --    0|1|nil}                                                                                            executed
---       a acknowledged, l lost, r refused, u of a form that this release does not know
---       1 if older locks were left out
+
+--       the replies to the decisions: a acknowledged, l lost, r refused, u of a form that this release does not know
+--       then the votes, the last pairs, the locks of older incarnations, 1 if these are not all, the clock in ms, the
+--       copy step, and whether the server is out of memory, nil if the script has not found out
 --       votes: {'y', outcomes, shape, fingerprints}, {'t'} late, {'d'} duplicate, {'l', key, incarnation, sequence}
 --       locked, {'f', 'epoch'|'incarnation'} fenced, {'r', reason} refused, {'r', reason, 1} refused as it takes
---       longer than a vote may, {'c', parts} refused, as only so many of its first parts have room for their replies,
---       {'u', {{part, keys}…}} unlisted,
---       {'n', part, command} lacking, {'e', code, reason, part} denied by the server, of a part or -1.
---       An outcome is that of PartOutcomeTag, and its shape that of reply-shape.ts.
---       the last one: whether the server is out of memory; nil if nothing has asked
+--       longer than a vote may, {'c', parts} refused as the replies of only this number of its first parts fit,
+--       {'u', {{part, keys}…}} unlisted, {'n', part, command} lacking, {'e', code, reason, part} denied by the server,
+--       of a part or -1. An outcome has the form of PartOutcomeTag, and a shape that of reply-shape.ts.
 --       copy is one ASCII JSON text: ["b"] begun, ["r",items,locked,left,cursor|null,total|null] read,
 --       ["w",[[key,reason]…]] written, ["l",keys,cursor|null] listed, ["f","token"|"number"|"epoch"] refused
 --   {'f', 'generation', has, keys}, {'f', 'lost'}, {'f', 'history'}, {'f', 'phase'}   refused whole
@@ -56,8 +56,8 @@
 --   {'m'}                                             not executed: it needs a longer text (lua-bundle.ts)
 --   {'x', text}                                                       failed; may have run in part
 
--- The text after the round's mark: '' if everything was done, else a digest of the decisions, the votes (`letters` has
--- one per vote) and the copy step. The result of a round depends on more than the history (memory, time), so a region
+-- The text after the round's nonce in the history: '' if everything was done, else a digest of the decisions, the votes
+-- (a letter each) and the copy step. The result of a round depends on more than the history (memory, time), so a region
 -- that goes back in time and then gets a late copy of the round would otherwise have the pair that its coordinator
 -- knows, without the staged data.
 local function outcomeOf(decisions, letters, copy)
@@ -68,11 +68,12 @@ local function outcomeOf(decisions, letters, copy)
   return '.' .. sub(redis.sha1hex(decisions .. ';' .. letters .. ';' .. failed), 1, 8)
 end
 
--- Raises the fences, which only rise. Returns whether the round leaves a mark, and whether it has changed the state.
+-- Raises the fences, which never fall. Returns whether the round leaves a pair in the history, and whether the state
+-- has to be written even if it does not.
 local function raiseRegion(region, round)
   local epoch, incarnation = math.max(region.epoch, round.epoch), math.max(region.incarnation, round.incarnation)
   local floorMoves = isAfter(round.floor[1], round.floor[2], region.floor)
-  -- A raised fence can be lost as well: the messages that it keeps away could come again.
+  -- The loss of a raised fence has to show too: the messages that it keeps away could come again.
   local isRaised = epoch > region.epoch or incarnation > region.incarnation
   region.epoch, region.incarnation = epoch, incarnation
   raiseFloor(region, round.floor)
@@ -80,7 +81,7 @@ local function raiseRegion(region, round)
   return leavesMark, floorMoves or region.isOld
 end
 
--- The records of the locks, with those of all keys of the round.
+-- The known records by key, which include the locks of all keys of the round.
 local function readKnown(region, round)
   if not region.isFar then return knownLocks(region) end
   local keys = #round.prepares > 0 and { EVERY } or {}
@@ -96,25 +97,25 @@ end
 -- Decisions ----------------------------------------------------------------------------------------------------------
 
 local decisionModule
--- The module of decisions.
+-- The module of apply.lua, loaded with the first decision that needs it.
 local function deciding()
   decisionModule = decisionModule or loadDecisions()
   return decisionModule
 end
 
--- Shadows of a settled transaction, if a script has stopped before it removed them.
+-- Lists the shadows of a settled transaction for removal, since a script may have stopped before it removed them.
 local function addLeftovers(region, id, keys)
   for _, key in ipairs(keys) do insert(region.leftovers, shadowName(id, key)) end
 end
 
--- Judges one decision. Returns its reply, or a plan.
+-- Judges one decision. Returns its reply, or nil and a plan.
 local function judge(region, decision, incarnation, locks)
   local id, keys = idOf(decision[1], decision[2]), decision[4]
   if decision[1] > incarnation then return 'r' end
   if not isAfter(decision[1], decision[2], region.floor) then return 'a' end
   local held = countHeld(locks, keys, id)
   if isSettled(region, decision[1], decision[2]) then
-    -- It was applied, and the script stopped before it had removed the last locks.
+    -- It was applied, and the script stopped before it had removed all locks.
     if held > 0 then dropLocks(region, heldKeys(locks, keys, id)) end
     addLeftovers(region, id, keys)
     return 'a'
@@ -122,11 +123,12 @@ local function judge(region, decision, incarnation, locks)
   if held == #keys and held > 0 then return nil, deciding().planOf(id, decision[3] == 1, keys, locks) end
   if held > 0 or decision[3] == 1 then return 'l' end
   addSettled(region, decision[1], decision[2])
-  -- Its prepare may have stopped before it took the locks.
+  -- Its prepare may have stopped before it added the locks.
   addLeftovers(region, id, keys)
   return 'a'
 end
 
+-- Judges and applies all decisions of the round. Returns their replies, a letter each.
 local function decide(region, round, locks)
   if #round.decisions == 0 then return '' end
   local replies, plans, planned = {}, {}, {}
@@ -154,7 +156,7 @@ end
 
 -- Prepares -----------------------------------------------------------------------------------------------------------
 
--- The name that the rest needs.
+-- The only name of this block that the rest needs.
 local prepareAll
 do
 local function lockedVote(key, record)
@@ -162,19 +164,19 @@ local function lockedVote(key, record)
   return { 'l', key, incarnation, sequence }
 end
 
--- The vote against a transaction about all keys: any lock is in its way.
+-- The vote against a transaction about all keys, nil if there is no lock: any lock is in its way.
 local function objectionToAll(region, locks)
   for key, record in pairs(locks) do return lockedVote(key, record) end
   if not region.isFar then return nil end
   local cursor, flat = '0', nil
   repeat
-    -- One step of a scan may find nothing although there is something.
+    -- One step of a scan may find nothing even if there are locks.
     cursor, flat = unpack(must('HSCAN', LOCK, cursor, 'COUNT', '10'))
   until #flat > 0 or cursor == '0'
   return flat[1] and lockedVote(flat[1], flat[2])
 end
 
--- The vote against, or nil if the transaction may be staged.
+-- The vote against a transaction that must not be staged, or nil.
 local function objection(prepare, round, region, locks)
   local id, keys = idOf(prepare[1], prepare[2]), prepare[4]
   if round.epoch < region.epoch then return { 'f', 'epoch' } end
@@ -195,6 +197,7 @@ local stageInline, staging
 
 local function refusedVote(reason, isEndless) return { 'r', reason, isEndless and 1 or nil } end
 
+-- Stages the prepares of the round and adds their locks. Returns the votes, and their letters as one text.
 function prepareAll(region, round, locks)
   local votes, letters = {}, {}
   for index, prepare in ipairs(round.prepares) do
@@ -222,7 +225,7 @@ end
 
 -- Older incarnations -------------------------------------------------------------------------------------------------
 
--- The locks of older incarnations by transaction, oldest first, and whether some were left out.
+-- Returns the locks of older incarnations by transaction, oldest first, and 1 if there are more than the bound, else 0.
 local function olderLocks(region, incarnation, bound)
   local byId, ids = {}, {}
   for key, record in pairs(readAllLocks(region)) do
@@ -263,11 +266,11 @@ local function readRound()
   }
 end
 
--- The state that the round is judged by: the region's, or a new one if the round's generation is taken.
+-- The state that the round is judged by: the stored one, a new one if the region takes the round's generation, or nil.
 local function regionFor(held, round)
   local begins = round.copy and round.copy[1] == 'b'
   if not held then
-    -- Keys without a state are somebody else's: nothing is begun over more of them than an operator has agreed to.
+    -- Keys without a state are somebody else's: no region begins over more of them than an operator has agreed to.
     local mayBegin = (begins or (round.begin and round.isVoter)) and countKeys() <= round.takes
     return mayBegin and newRegion(round.generation) or nil
   end
@@ -309,7 +312,7 @@ return answer(#ARGV[1], function()
     if region.applied then deciding().finish(region) end
   end
   grantLease(region, round, lease)
-  -- Nobody waits for a region without a vote, and its coordinator asks when it can be copied.
+  -- Nobody waits for a region without a vote, and its coordinator has to know when it can be copied.
   if not round.isVoter and isFull == nil then isFull = loadMemory().look() end
   local fullness = isFull ~= nil and (isFull and 1 or 0)
   return { 'd', decisions, votes, lastMarks(region, round.bounds[2]), older, isTruncated, round.lease and clock(),

@@ -1,8 +1,9 @@
--- One snapshot: read commands in this region, as one atomic step.
+-- Takes one snapshot: runs read commands in this region, as one atomic step. Commands that need no script follow it in
+-- the same step (snapshots.ts); this script judges these too.
 --
--- Guarantees: commits that a coordinator has confirmed are applied first, where all their locks are found, and
--- otherwise left alone; then the locks and the values belong to one moment. Runs as EVALSHA, never as its read-only
--- form, which a replica may answer.
+-- Guarantees: commits that a coordinator has confirmed are applied first, if all their locks are found, and otherwise
+-- ignored; then the locks and the values belong to one moment. Runs as EVALSHA, never as its read-only form, which a
+-- replica may answer.
 --
 -- ARGV[1]: a JSON text, written by encoding.ts:
 --   [generation, isStrong, decisions, keys, commands, bound, isLeased, seen, inScript, lcsSteps, longest]
@@ -10,18 +11,18 @@
 --   isLeased   1 asks for a lease, if the snapshot is strong
 --   seen       [counter, mark], or 0
 --   decision   as in round.lua; only commits are applied
---   command    [args]. SCAN, KEYS, RANDOMKEY and DBSIZE leave out Lockstep's own keys, and where the snapshot is strong
---              and settles nothing, they meet every lock.
---              ['EVAL_RO', sha, text, count of keys, key…, argument…] is a user's script that only reads; it meets the
---              locks of the keys that it touches. Commands that run behind this script, in the same step, are not here.
---   bound      bytes of all replies together; a reply that passes it is answered as an error
---   inScript   if all the replies are known to have more bytes than this, nothing is read; `bound` reads them
---   lcsSteps   the product of the lengths that each LCS has, for all of them together
---   longest    ms after which no further command is run of those that may take long
+--   command    [args]. SCAN, KEYS, RANDOMKEY and DBSIZE omit Lockstep's own keys, and report every lock if the snapshot
+--              is strong and settles nothing.
+--              ['EVAL_RO', sha, text, count of keys, key…, argument…] is a user's script that only reads; it reports
+--              the locks of the keys that it touches. Commands that follow this script are not here.
+--   bound      bytes of all replies together; an error takes the place of a reply that would pass it
+--   inScript   nothing is read if all replies are known to have more bytes than this together, but no more than `bound`
+--   lcsSteps   the product of the lengths that an LCS compares, summed over all of them
+--   longest    ms after which no further command that may take long is run
 --
 -- Replies, read by decoding.ts:
 --   {'q', replies, shape, {{key, incarnation, sequence}…}}   read; reply-shape.ts has the shape
---   {'g'}                                                     not read: there are more than `inScript` bytes
+--   {'g'}                                                     not read: more than `inScript` bytes
 --   {'f', 'generation', has, keys}, {'f', 'lost'}, {'f', 'history'}, {'f', 'lease'}   refused whole
 --   {'f', 'format', has}                                      refused whole: of a later release
 --   {'x', text}                                               failed
@@ -31,6 +32,7 @@ local region
 
 local TOO_LARGE = { err = 'ERR the replies are too large; ask for less at once' }
 
+-- Applies the commits among the decisions whose locks are all here, and writes the state.
 local function settle(region, decisions)
   local keys, plans, settled = {}, {}, {}
   for _, decision in ipairs(decisions) do
@@ -52,6 +54,7 @@ local function settle(region, decisions)
   module.finish(region)
 end
 
+-- The locks of the given keys and the lock of every key, as [key, incarnation, sequence].
 local function locksMet(region, given)
   local keys, items = { EVERY }, {}
   for _, key in ipairs(given) do insert(keys, key) end
@@ -65,14 +68,14 @@ local function locksMet(region, given)
   return items
 end
 
--- A region that is copied has what others had at many moments. One that is asked without its coordinator needs a
--- lease; it stands as at the start of the script, where expiry is frozen.
+-- False during a copy, which brings values of many moments, and without a lease if the reader did not go through the
+-- coordinator. The lease is that of the start of the script, since expiry is frozen while a script runs.
 local function mayReadStrongly(region, isLeased, lease)
   return region.phase == '' and (not isLeased or lease > 0)
 end
 
--- Every lock, for what tells of all keys. A caller who comes again with commits to settle has been told already; what
--- was locked since then is of writes that nobody was answered about before this read began.
+-- Every lock, for commands about all keys. A caller that retries with commits to settle has these locks already; later
+-- ones belong to writes that nobody was answered about before this read began.
 local function everyLock(region)
   local keys = {}
   for key in pairs(readAllLocks(region)) do
@@ -81,7 +84,7 @@ local function everyLock(region)
   return locksMet(region, keys)
 end
 
--- What tells of all keys ---------------------------------------------------------------------------------------------
+-- Commands about all keys --------------------------------------------------------------------------------------------
 
 local function visible(names)
   local kept = {}
@@ -105,7 +108,7 @@ local function keysLike(command)
   return reply.err and reply or visible(reply)
 end
 
--- A key that may be seen, by chance; where chance brings Lockstep's own again and again, the first one there is.
+-- A random key that is not Lockstep's own; after 20 draws of Lockstep's own, the first key of a scan, false if none.
 local function randomKey()
   for _ = 1, 20 do
     local name = must('RANDOMKEY')
@@ -120,7 +123,8 @@ local function randomKey()
   return false
 end
 
--- Less the shard's records and what is staged, of which the locks tell; no copy goes on where this is asked strongly.
+-- The number of keys without the shard's own and without shadows, which the locks name. There may be pieces of a copy,
+-- but no strong read runs during a copy.
 local function visibleCount()
   local names = { STATE, LOCK, LEASE, OLD_STATE, OLD_SETTLED }
   for key, record in pairs(readAllLocks(region)) do
@@ -139,7 +143,7 @@ local function tellsOfAll(commands)
   return false
 end
 
--- What scripts have touched that nobody declared: their keys, and whether they looked at all.
+-- The undeclared keys that scripts have touched, and whether a script looked at all keys.
 local touched = { keys = {}, all = false }
 
 -- Measuring ----------------------------------------------------------------------------------------------------------
@@ -162,7 +166,7 @@ local function measureRange(arguments)
   return length + ITEM
 end
 
--- Tells the bytes of a reply before it is read: a key may be named many times.
+-- Commands whose reply can be measured before it is read: a key may be named many times.
 local measures = { GET = measureAll, MGET = measureAll, GETRANGE = measureRange, SUBSTR = measureRange }
 
 -- The bytes of each reply, nil if that is not known, and those of all of them together, nil if one is not known.
@@ -180,7 +184,7 @@ end
 
 local lcsSteps
 
--- LCS compares each byte with each.
+-- Runs LCS within its steps: it compares each byte with each.
 local function compare(arguments)
   local steps = lengthOf(arguments[2]) * lengthOf(arguments[3] or '')
   if steps <= lcsSteps then
@@ -208,8 +212,8 @@ end
 
 local TOO_LONG = { err = 'ERR the snapshot takes too long; ask for less at once' }
 
--- What runs a command of the snapshot, if it has not been at it for longer than `longest` ms. The clock is looked at
--- between commands that may take long.
+-- Returns a function that runs a command, unless it may take long and the first of that kind began more than `longest`
+-- ms ago. The clock is read only before such commands.
 local function within(longest)
   local readBy
   return function(arguments)
@@ -220,12 +224,12 @@ local function within(longest)
   end
 end
 
--- The replies, each as far as it fits the bound together with those before it.
+-- The replies, with an error in place of each that does not fit the bound together with those before it.
 local function readAll(commands, sizes, bound, longest)
   local replies, left, spent, readOne = {}, bound, 0, within(longest)
   for index, command in ipairs(commands) do
     local isKnown, told, bytes = sizes[index] ~= nil, nil, nil
-    -- What was read in vain counts too, so that the work is bounded as well.
+    -- Replies that turn out too large count too, so that the work is bounded as well.
     if spent <= bound and (not isKnown or sizes[index] <= left) then
       told, bytes = plainWithin(left, readOne(command[1]), index - 1)
       spent = spent + bytes
@@ -239,8 +243,8 @@ local function readAll(commands, sizes, bound, longest)
   return replies
 end
 
--- The locks of `keys`, and of those that scripts have touched; every lock where something told of all keys. A caller
--- who comes again with commits to settle has been told of all already.
+-- The locks of `keys` and of those that scripts have touched; every lock if a command was about all keys, unless the
+-- caller retries with commits to settle and has them already.
 local function locksOf(keys, isAboutAll)
   if isAboutAll or touched.all then return everyLock(region) end
   local list = {}

@@ -1,8 +1,8 @@
--- The order of replies. If Redis gives a reply no order, every region has to give it the same one.
+-- Sorts replies that Redis gives no order: every region has to give them the same one.
 --
 -- Guarantees: an order by bytes, under any locale of the server.
 
--- True if `a` comes before `b` by bytes. Lua's own `<` follows the locale of the server.
+-- True if `a` comes before `b` by bytes. Lua's own `<` depends on the server's locale.
 local function before(a, b)
   if a == b then return false end
   local index = 1
@@ -17,7 +17,8 @@ local function before(a, b)
   end
 end
 
--- Sorts strings by bytes: by Lua's fast order first, which is right in most locales, and slowly where it was not.
+-- Sorts strings by bytes, in place, and returns them: by Lua's fast order, which is right in most locales, and by the
+-- slow one if that has failed.
 local function sortByBytes(items)
   table.sort(items)
   for index = 2, #items do
@@ -29,8 +30,10 @@ local function sortByBytes(items)
   return items
 end
 
+-- The orders of an operation, which round.lua lists.
 local MEMBERS, PAIRS, EXACT_VALUE, EXACT_FIELD = 1, 2, 3, 4
 
+-- Sorts a flat list of (field, value) by field.
 local function sortedPairs(flat)
   local fields, values = {}, {}
   for index = 1, #flat, 2 do
@@ -45,7 +48,7 @@ local function sortedPairs(flat)
   return sorted
 end
 
--- Puts an unordered reply into the one order that every region gives.
+-- Sorts a reply by the order of its operation; an error or a reply that has an order stays as it is.
 local function ordered(reply, order)
   if type(reply) ~= 'table' or reply.err or reply.ok then return reply end
   if order == MEMBERS then return sortByBytes(reply) end
