@@ -1,7 +1,7 @@
 -- Decides which operations a server without memory still runs: the same as in Redis itself, because they may free
 -- memory. GROWING and GROWING_GROUPS, defined before this text, name the commands that Redis refuses (growing.ts).
 --
--- Once a script has written, the server admits all that it does (base.lua), so the bound is checked here.
+-- After a script has written, the server admits all that it does (base.lua), so the bound is checked here.
 local module = { FAILURE = 'OOM out of memory' }
 
 -- True if the server has no memory left now. Like Redis, it does not count memory that eviction cannot free.

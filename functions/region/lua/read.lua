@@ -2,7 +2,7 @@
 -- such strings, it judges whether the commands that follow it may run. It includes no other file and defines next to
 -- nothing, because most strong reads take this script.
 --
--- Guarantees: as snapshot.lua. It changes nothing, and leaves to that script each snapshot that it cannot judge or read.
+-- Guarantees: as snapshot.lua. It changes nothing, and leaves snapshots that it cannot judge or read to that script.
 --
 -- KEYS: STATE and LEASE (region-state.lua), and the keys to read
 -- ARGV: generation, isStrong, isLeased, counter and mark of the pair `seen`, empty for none, and the keys whose locks

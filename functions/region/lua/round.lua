@@ -40,7 +40,6 @@
 -- Replies, read by decoding.ts; a nil is one of Redis:
 --   {'d', 'alr…', {vote…}, ',counter:mark,…', {{incarnation, sequence, keys}…}, 0|1, clock|nil, copy|nil,
 --    0|1|nil}                                                                                            executed
-
 --       the replies to the decisions: a acknowledged, l lost, r refused, u of a form that this release does not know
 --       then the votes, the last pairs, the locks of older incarnations, 1 if these are not all, the clock in ms, the
 --       copy step, and whether the server is out of memory, nil if the script has not found out

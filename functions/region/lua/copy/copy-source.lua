@@ -1,4 +1,4 @@
--- What a source answers to a copy: keys with their values, each as it stands at this moment. Changes nothing.
+-- Reads keys with their values at the source of a copy, each as it is at this moment. Changes nothing.
 --
 -- This text is a module: lua-bundle.ts makes it a function's body, so that only rounds that copy pay for it.
 --
@@ -7,33 +7,33 @@
 --   [1, key, expiry, value]                                 a string
 --   [2, key, expiry, dump]                                  as the server dumps it
 --   [3, key, expiry, type, isFirst, isLast, at, parts, about]   a piece; a value in one piece is the first and the last
--- `parts` are in one flat row: the text, the items, (member, score)s, (field, value)s, the members, or entries
--- [id, fields, group, consumer, deliveredAt, deliveries, …], whose fields are null if only groups know the id still.
--- Texts have one character a byte; what would be longer so comes as [hexadecimal digits]. Entries of streams do not.
--- `at` counts what comes before: bytes, items; `about` is [lastId, maxDeletedId, entriesAdded, group…] for a stream, a
--- group being [name, lastDelivered, entriesRead, consumer…]. An expiry is -1 or in ms.
+-- `parts` is a flat list: the text, the items, (member, score)s, (field, value)s, the members, or entries
+-- [id, fields, group, consumer, deliveredAt, deliveries, …], whose fields are null if only groups still know the id.
+-- Texts have one character per byte, or are [hexadecimal digits] if that is shorter, except in entries of streams.
+-- `at` is the size of the earlier pieces, in bytes or items; `about` is [lastId, maxDeletedId, entriesAdded, group…]
+-- for a stream, with [name, lastDelivered, entriesRead, consumer…] per group. An expiry is -1 or in ms.
 --
--- `next` begins with the type's initial letters. A value that is no longer of that type is begun anew; one that is gone
--- is answered as a removal. Nothing else tells that a value has changed between its pieces: its reader has to know.
+-- `next` begins with two letters of the type. A value that has another type by then is read from its beginning; one
+-- that is gone is answered as a removal. No other change of a value between its pieces shows: its reader has to know.
 local DUMP, ABSENT = 0, 2
 
--- A collection of so few elements is read by one command and written by one, which is faster than dumps are to encode.
+-- Up to this number of elements, one command reads a collection and one writes it, faster than a dump is encoded.
 local FEW = 64
--- Elements read by one command at most.
+-- The maximum number of elements that one command reads.
 local MANY = 512
--- Raises an error of the server as it is. It is faster than `must`, and called three times a key.
+-- Raises an error of the server unchanged. It is faster than `must`, and called three times per key.
 local call = redis.call
--- So many keys pay for the table of escapes.
+-- The number of keys above which the table of escapes pays off.
 local MANY_KEYS = 50
 
--- Reads on from `place` until `bound` bytes, in chunks by the size that elements have had so far, at least the first of
--- one element. `fetch` answers a chunk, and the place after it or nil. Returns the parts, the place to go on or nil,
--- and the bytes.
+-- Reads from `place` on, up to `bound` bytes, in chunks of a number of elements that their average size suggests; the
+-- first chunk has one. `fetch` returns a chunk, and the place after it or nil. Returns the parts, the place from which
+-- to continue or nil, and the bytes.
 local function gather(place, bound, fetch)
   local parts, size, count, fetched = {}, 0, 1, 0
   while true do
     local chunk, after = fetch(place, count)
-    -- Every part has some letters around it.
+    -- The encoding adds a few characters per part.
     local added = leastBytes(chunk) + 4 * #chunk
     if size > 0 and size + added > bound then return parts, place, size end
     for _, part in ipairs(chunk) do insert(parts, part) end
@@ -43,7 +43,7 @@ local function gather(place, bound, fetch)
   end
 end
 
--- Reads by rank: `length` and `range` are commands, and more arguments follow them.
+-- Returns a reader by rank: `length` and `range` are its commands, and `option` is a last argument of `range`, or nil.
 local function byRank(length, range, option)
   return function(key, from, bound)
     local total, first = must(length, key), tonumber(from) or 0
@@ -61,6 +61,7 @@ local function byRank(length, range, option)
   end
 end
 
+-- Returns a reader by cursor.
 local function byScan(command)
   return function(key, from, bound)
     local parts, after, size = gather(from == '' and '0' or from, bound, function(place, count)
@@ -82,14 +83,14 @@ end
 
 -- Streams ------------------------------------------------------------------------------------------------------------
 
--- The pairs of an XINFO answer, by name.
+-- The values of an XINFO reply by name.
 local function named(flat)
   local values = {}
   for index = 1, #flat, 2 do values[flat[index]] = flat[index + 1] end
   return values
 end
 
--- True if id `a` comes before `b`. The numbers may be larger than Lua's can be.
+-- True if id `a` comes before `b`. Their numbers may be too large for Lua's.
 local function isEarlier(a, b)
   local timeA, sequenceA = match(a, '^(%d+)%-(%d+)$')
   local timeB, sequenceB = match(b, '^(%d+)%-(%d+)$')
@@ -118,7 +119,7 @@ local function aboutStream(key, groups)
   return about
 end
 
--- Adds what groups have pending from `low` to `high` to the entries there. Returns the id up to which all is known.
+-- Adds the pending deliveries of groups from `low` to `high` to the entries. Returns the id up to which all are known.
 local function addPending(key, groups, low, high, bound, byId, ids)
   for _, group in ipairs(groups) do
     local pending = group.pending > 0 and must('XPENDING', key, group.name, low, high, whole(bound)) or {}
@@ -191,12 +192,12 @@ local function dumpOf(key)
   return nil
 end
 
--- The answer as it grows, put together once at the end: what is large is not copied on the way.
+-- The parts of the answer, joined once at the end so that large values are not copied repeatedly; its number of items.
 local out, count = {}, 0
 
 local hex
 
--- A value in JSON: its text, or where that would be longer, its hexadecimal digits as the only item of an array.
+-- A value in JSON: its text, or its hexadecimal digits as the only item of an array if a sample says that is shorter.
 local function packed(value)
   local first = string.find(value, ESCAPED)
   if not first then return '"' .. value .. '"' end
@@ -235,7 +236,8 @@ local function emitParts(kind, key, from, after, expiry, parts, at, about)
   out[#out + 1] = '],' .. (about and encode(about) or '0') .. ']]'
 end
 
--- Answers a piece from `from` on. Returns its size; nil if less than the whole has room, and `isFirst` is not set.
+-- Adds a piece of the value, from `from` on, and returns its size; or nil if the rest of the value has no room and
+-- `isFirst` is not set.
 local function emitPiece(key, expiry, kind, from, room, isFirst, dumpsWell)
   local parts, after, size, at, about = readers[kind](key, from, room)
   if not isFirst and (after or size > room) then return nil end
@@ -247,7 +249,7 @@ local function emitPiece(key, expiry, kind, from, room, isFirst, dumpsWell)
   return size
 end
 
--- Answers a key that is there, and returns its size; nil if it has no room and another one has gone.
+-- Adds the item of a key that exists, and returns its size; or nil if it has no room and `isFirst` is not set.
 local function emitKey(key, from, expiry, form, room, isFirst)
   local length = redis.pcall('STRLEN', key)
   if from == '' and type(length) == 'number' then
@@ -277,7 +279,7 @@ local function emitKey(key, from, expiry, form, room, isFirst)
   return emitPiece(key, expiry, kind, '', room, isFirst, form == DUMP and kind ~= 'string')
 end
 
--- Reads keys, flat as (key, from), as far as `bound` bytes go. Returns the answer in JSON, with `cursor` and `total`.
+-- Reads keys, a flat list of (key, from), up to `bound` bytes. Returns the answer in JSON, with `cursor` and `total`.
 local function read(region, wanted, form, bound, cursor, total)
   local keys, locked, left, used, hasGone = {}, {}, {}, 0, false
   for index = 1, #wanted, 2 do insert(keys, wanted[index]) end
@@ -289,7 +291,8 @@ local function read(region, wanted, form, bound, cursor, total)
     local expiry = not locks[key] and not isAllLocked and call('PEXPIRETIME', key)
     if not expiry then
       insert(locked, key)
-    -- What expires before the scan comes to it leaves no mark: the target drops it now, and the scan brings it back.
+    -- A key that expires before the scan reaches it would be left at the target: so the target drops each key with an
+    -- expiry now, and the scan brings it back.
     elseif expiry == -2 or (form == ABSENT and expiry ~= -1) then
       begin(0, key, nil, -1)
       out[#out + 1] = '0]]'

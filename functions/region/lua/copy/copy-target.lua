@@ -1,14 +1,14 @@
--- What a target does with the items of a copy (copy-source.lua has their form): each takes the place of its key.
+-- Writes the items of a copy at its target, in the form of copy-source.lua; each replaces its key's value.
 --
 -- This text is a module: lua-bundle.ts makes it a function's body, so that only rounds that copy pay for it.
 --
--- A value in pieces comes together under a name of its own, and replaces the key's with its last piece. A piece can be
--- written again. A key that could not be written is absent or as it was, and reported with the server's reason.
+-- The pieces of a value collect under a name of their own, and the last one replaces the key's value. A piece can be
+-- written again. A key that could not be written is absent or unchanged, and reported with the server's reason.
 local function copyName(key) return PREFIX .. 'copy:' .. key end
 
 local MISSING = 'ERR the beginning of the value is missing'
 
--- Raises if the command fails over many arguments.
+-- Runs a command over many arguments. Raises its error.
 local function addMany(command, name, arguments)
   if #arguments == 0 then return end
   local _, failure = overMany(command, name, arguments)
@@ -17,7 +17,7 @@ end
 
 local bytes
 
--- The value that a text or hexadecimal digits stand for.
+-- The value of a text or of [hexadecimal digits].
 local function unpacked(value)
   if type(value) == 'string' then return fold(value) end
   if not bytes then
@@ -40,7 +40,7 @@ end
 local function writeItems(name, at, parts)
   local length = must('LLEN', name)
   if length < at then error(MISSING, 0) end
-  -- Items of this very piece, from an attempt that stopped half-way.
+  -- Further items are of this very piece, from an attempt that stopped half-way.
   if length > at and at == 0 then must('UNLINK', name) end
   if length > at and at > 0 then must('LTRIM', name, '0', whole(at - 1)) end
   addMany('RPUSH', name, unpackAll(parts))
@@ -57,7 +57,7 @@ end
 
 -- Streams ------------------------------------------------------------------------------------------------------------
 
--- Creates an empty stream, and its groups with what they have delivered.
+-- Creates an empty stream, and its groups with their positions and consumers.
 local function beginStream(name, about)
   must('XGROUP', 'CREATE', name, 'x', '0', 'MKSTREAM')
   must('XGROUP', 'DESTROY', name, 'x')
@@ -67,7 +67,7 @@ local function beginStream(name, about)
     if count >= 0 then
       reply = redis.pcall('XGROUP', 'CREATE', name, group, delivered, 'ENTRIESREAD', whole(count))
     end
-    -- Servers before Redis 7 do not count what a group has read.
+    -- Servers before Redis 7 do not count the entries that a group has read.
     if reply.err then must('XGROUP', 'CREATE', name, group, delivered) end
     for position = 4, #about[index] do
       must('XGROUP', 'CREATECONSUMER', name, group, fold(about[index][position]))
@@ -80,15 +80,15 @@ local function addEntry(name, id, fields)
   if type(fields) == 'table' then
     reply = redis.pcall('XADD', name, id, unpack(unpackAll(fields)))
   else
-    -- Only what a stream holds can be claimed, so a deleted entry is there until that is done.
+    -- Only entries of the stream can be claimed, so a deleted entry exists until it has been claimed.
     reply = redis.pcall('XADD', name, id, 'deleted', '')
   end
-  -- It may be there from an attempt that stopped half-way.
+  -- The entry may exist from an attempt that stopped half-way.
   local failure = type(reply) == 'table' and reply.err
   if failure and not string.find(failure, 'smaller', 1, true) then error(failure, 0) end
 end
 
--- Gives consumers what they have pending. What was delivered to one at once goes by one command.
+-- Gives consumers their pending entries: one command for entries with the same consumer, time and number of deliveries.
 local function claimAll(name, parts)
   local claims, order = {}, {}
   for _, entry in ipairs(parts) do
@@ -143,7 +143,7 @@ local writers = {
 
 local function writePiece(key, item)
   local isFirst, isLast = item[5] == 1, item[6] == 1
-  -- What one command writes needs no other name.
+  -- A value that one command writes needs no name of its own.
   local isPlain = isFirst and isLast and #item[8] <= CHUNK and item[4] ~= 'stream'
   local name = isPlain and key or copyName(key)
   if isFirst then
@@ -173,13 +173,13 @@ local function writeItem(key, item)
   end
 end
 
--- Writes every item; returns [key, reason] in JSON for each that could not be.
+-- Writes all items. Returns [key, reason] in JSON for each that could not be written.
 return function(items)
   local keys, failed, outdated = {}, {}, {}
   for index, item in ipairs(items) do
     keys[index] = fold(item[2])
     if item[1] ~= 3 or (item[5] == 1 and item[6] == 1) then
-      -- What is large goes out of line here, and with it the pieces that came before.
+      -- Frees old values and earlier pieces in the background: they may be large.
       insert(outdated, keys[index])
       insert(outdated, copyName(keys[index]))
     end

@@ -1,15 +1,16 @@
--- The copy step of a round. round.lua has its forms and replies.
+-- Judges and performs the copy step of a round. round.lua has its forms and replies; copy-source.lua reads values, and
+-- copy-target.lua writes them.
 --
--- Guarantees: a copy begins with nothing left of what was prepared or decided before it; a step that is late, by its
--- token, its number, its epoch or its incarnation, changes nothing.
+-- Guarantees: when a copy begins, no lock, shadow or settled transaction of earlier rounds is left; a step that is
+-- late, by its token, its number, its epoch or its incarnation, changes nothing.
 --
--- The phase and the number are kept before anything is written, so a step that stops half-way is sent again under a
--- higher number, and an older one cannot come in between.
+-- A step that stops half-way is sent again under a higher number. The state keeps the number of the last step that was
+-- done, so an older one that arrives later is refused.
 
--- The names that round.lua needs; the others have a block of their own, as Lua takes 200 of one function.
+-- The names that round.lua needs; the others are in a block, because Lua allows 200 local names per function.
 local dropShard, enterCopy, performCopy
 do
--- Drops the locks, with the shadows that they lead to, the settled transactions, and the lease.
+-- Drops the locks and their shadows, the settled transactions, and the lease. Raises an error of the server.
 function dropShard(region)
   local names = {}
   for key, record in pairs(readAllLocks(region)) do
@@ -22,7 +23,7 @@ function dropShard(region)
   region.settled, region.runs = '', nil
 end
 
--- What stands against the step, or nil.
+-- The reason to refuse the step, or nil.
 local function objectionToCopy(region, round)
   local kind, token, number = round.copy[1], round.copy[2], round.copy[3]
   if round.incarnation < region.incarnation or round.epoch < region.epoch then return 'epoch' end
@@ -33,7 +34,7 @@ local function objectionToCopy(region, round)
   return nil
 end
 
--- Before the round is noted: judges its copy step, and puts the region into its phase. Returns the refusal, or nil.
+-- Judges the copy step before the round changes data, and sets the phase and the number. Returns the refusal, or nil.
 function enterCopy(region, round)
   local kind, token, number = round.copy[1], round.copy[2], round.copy[3]
   local objection = objectionToCopy(region, round)
@@ -43,7 +44,7 @@ function enterCopy(region, round)
   return nil
 end
 
--- The keys from `cursor` on without Lockstep's own, which are returned apart, and where to go on.
+-- Returns the users' keys from `cursor` on, Lockstep's own, and in JSON the next cursor or null.
 local function scanKeys(cursor, count)
   local reply, keys, own = must('SCAN', cursor, 'COUNT', whole(count)), {}, {}
   for _, key in ipairs(reply[2]) do
@@ -64,7 +65,7 @@ end
 
 local leftovers = { 'shadow:', 'backup:', 'work:', 'copy:' }
 
--- In a copy phase nothing leads to what Lockstep has staged here before.
+-- Deletes the staged names of before the copy phase, to which no lock refers any more.
 local function dropLeftovers(own)
   local names = {}
   for _, key in ipairs(own) do
@@ -81,7 +82,7 @@ local function listTarget(region, cursor, count)
   return '["l",' .. encode(keys) .. ',' .. after .. ']'
 end
 
--- Performs a copy step that nothing stands against.
+-- Performs a copy step that enterCopy has accepted. Returns its reply in JSON.
 function performCopy(region, round)
   local copy, bound = round.copy, round.bounds[5]
   local kind = copy[1]

@@ -1,22 +1,24 @@
--- Phase one of a transaction whose commands only set, change or delete short strings: the change of a key fits into
--- its lock record, so nothing is staged under another name, and the commit sets all keys by one command.
+-- Stages a transaction whose commands only set, change or delete short strings: the change of a key fits into its lock
+-- record, so nothing is staged under another name, and the commit sets all keys by one command.
 --
 -- Guarantees: the vote is the one that stage.lua would give. A transaction with anything else in it (another command, a
--- check, an error, a key of another type, a number beyond 2^53, a full server) is left to stage.lua, and nothing has
--- been changed.
+-- check, an error, a key of another type, a number of more than 15 characters, a full server) is left to stage.lua,
+-- with nothing changed.
 --
 -- This text is a module: lua-bundle.ts makes it a function's body, so that only rounds that prepare pay for it.
--- Bytes of a value that APPEND makes: a longer one is staged under a name of its own.
+
+-- The maximum length of a value that APPEND makes, in bytes; stage.lua stages a longer value under a name of its own.
 local APPENDED = 4096
 -- Commands that need the value of their key, which is their first argument.
 local NEEDY = ' APPEND DECR DECRBY GET GETDEL GETSET INCR INCRBY SET SETNX '
 
--- The prepares of the round; the values of all keys that they may need, by key, false for a missing one.
+-- The prepares of the round, and the values of all keys that they may need, by key, false for a missing string.
 local prepares, values
--- Of the transaction that is staged: its `now`, and the staged state of each key. A state has `at` as in state.lua,
--- `fingerprint`, and `value` and `pxat` unless it is gone; `value` is nil as long as it is not known.
+-- Of the transaction being staged: its `now`, and the staged state of each key. A state has `at` as in state.lua,
+-- `fingerprint`, and `value` and `pxat` once they are known.
 local now, states
 
+-- Reads the values that the prepares of the round may need, by one command.
 local function loadValues()
   values = {}
   local keys, seen = {}, {}
@@ -40,7 +42,7 @@ local function loadValues()
   end
 end
 
--- True if the staged key is there.
+-- True if the staged key exists.
 local function isThere(key, state)
   if state.at == 'gone' then return false end
   if state.at == 'inline' then return true end
@@ -58,7 +60,7 @@ local function isThere(key, state)
   return state.fingerprint ~= 'absent'
 end
 
--- The staged value of a key, false if it is absent, nil if it is no string.
+-- The staged value of a key, false if it is absent, nil if it is not a string.
 local function valueOf(key, state)
   if not isThere(key, state) then return false end
   if state.at == 'inline' then return state.value end
@@ -75,11 +77,11 @@ local function put(state, value, pxat)
   return { ok = 'OK' }
 end
 
--- The operations by their command, each with the arguments, the key and its state. They return the reply, or nil if the
--- transaction is to be left to stage.lua.
+-- The commands by name, each with its arguments, its key and the key's state. They return the reply, or nil to leave
+-- the transaction to stage.lua.
 local commands = {}
 
--- The number that the text is in Redis's form of integers, as far as Lua computes with it exactly; else nil.
+-- The number in a text of Redis's form of integers, if it has fewer than 16 characters; else nil.
 local function integerOf(value)
   if value == '0' or match(value, '^%-?[1-9]%d*$') and #value < 16 then return tonumber(value) end
 end
@@ -182,7 +184,7 @@ local function perform(operation)
   return run and state and run(args, args[2], state)
 end
 
--- The reply as it is sent, and its bytes; its shape is noted as reply-shape.ts reads it.
+-- Returns the reply as it is sent, and its bytes. Adds its type to `notes`, in the form of reply-shape.ts.
 local function sentForm(reply, notes, part, place)
   if type(reply) == 'string' then return reply, #reply + ITEM end
   if type(reply) ~= 'table' then return reply, 2 * ITEM end
@@ -196,8 +198,7 @@ local function recordOf(id, state)
   return id .. '|k'
 end
 
--- Returns { vote, records } as stage.lua does, or nil if the transaction is to be left to it. `prepare` is one of the
--- round's.
+-- Returns { vote, records } as stage.lua does, or nil to leave the transaction to it. `prepare` is one of the round's.
 return function(round, prepare)
   if isFull then return nil end
   prepares, now, states = round.prepares, prepare[3], {}

@@ -1,4 +1,4 @@
--- Writes the messages of a transaction into its lock records.
+-- Encodes the messages that a transaction publishes, for its lock records.
 --
 -- Guarantees: messages.lua, which describes their form, reads the same messages in the same order.
 
@@ -6,7 +6,7 @@ local function packMessage(place, channel, message)
   return whole(place) .. ',' .. whole(#channel) .. ',' .. whole(#message) .. '|' .. channel .. message
 end
 
--- Returns by key the text behind `m|` in its lock record, for all messages that a transaction has staged.
+-- Returns, by key, the text after `m|` in its lock record, for all messages that a transaction has staged.
 local function packedByKey(messages)
   local items, packed = {}, {}
   for place, message in ipairs(messages) do

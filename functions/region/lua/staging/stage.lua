@@ -1,15 +1,16 @@
--- Phase one of one transaction: runs its parts on the staged state of its keys (state.lua), and makes its vote.
+-- Stages one transaction: runs its parts on the staged state of its keys (state.lua), and makes its vote.
 --
--- Guarantees: no plain client sees anything of it; a part that fails is undone whole, and the others stand; in a part
--- that keeps going, what fails has changed nothing, since Redis's commands change all or nothing; what the
--- server refuses, or what errs, leaves nothing behind and is a vote against. round.lua has KEYS, ARGV and the replies.
+-- Guarantees: no plain client sees anything of it. A part that fails is undone whole, and the others stand; in a part
+-- that continues on error, a command that fails has changed nothing, since Redis's commands change all or nothing. A
+-- transaction that the server refuses, or that raises an error, leaves nothing behind and is voted against. round.lua
+-- has the forms of ARGV and the replies.
 local SET, DELETE, POP, TTL, SCRIPT, PUBLISH, FLUSH, FAIL = 2, 3, 4, 5, 10, 11, 12, 13
 
--- How much of a value a failed check shows, in bytes.
+-- The bytes of a value that a failed check returns at most.
 local SHOWN = 1000
 
-
--- Ends the staging of the transaction, whatever a script catches: the server refuses what others may carry out.
+-- Ends the staging of the transaction, even if a user's script catches the error: this server refuses a step that
+-- others may carry out.
 local function deny(failure)
   tx.denied = tx.denied or { failure, tx.part }
   error(failure, 0)
@@ -21,7 +22,7 @@ end
 
 -- Checks -------------------------------------------------------------------------------------------------------------
 
--- A script has room for few more names, so these are its own.
+-- Lua allows 200 local names per function, so these have a block of their own.
 local holds
 do
 
@@ -33,14 +34,14 @@ local function typeAt(name)
   return kind
 end
 
--- The name under which a check looks at its key.
+-- The name under which a check reads its key.
 local function nameToCheck(kind, key, field)
   local state = stateOf(key)
   if state.at ~= 'part' or not elements.canCheck(key, state, kind == FIELD and field) then return nameToRead(key) end
   return shadowName(tx.id, key)
 end
 
--- What a check compares with: the value, the type's name where the type is wrong, or false.
+-- Returns the value to compare, false if it is absent or of another type, and the value to show: its type's name then.
 local function observed(name, ...)
   local reply = redis.pcall(...)
   if type(reply) == 'table' and reply.err then
@@ -50,7 +51,7 @@ local function observed(name, ...)
   return reply, reply
 end
 
--- True if the check holds; else false and what was found.
+-- True if the check holds; else false and the actual value or type, false if the key or field is absent.
 function holds(check)
   local kind, name = check[1], nameToCheck(check[1], check[2], check[3])
   if kind == EQUALS then
@@ -71,10 +72,11 @@ end
 
 -- Operations: each returns its reply, or nil and the text of its error -----------------------------------------------
 
+-- Runs a command. An error that is about the server, or an unknown command, ends the staging of the transaction.
 local function run(arguments)
   local reply = invoke(arguments)
   if type(reply) == 'table' and reply.err then
-    -- Where one server does not know a command, no region may run it.
+    -- If one server does not know a command, no region may run it.
     if isUnknown(reply.err) then tx.lacking = arguments[1] end
     if tx.lacking then error(reply.err, 0) end
     if denialOf(reply.err) then deny(reply.err) end
@@ -83,15 +85,15 @@ local function run(arguments)
   return reply
 end
 
--- The position of the moment that a command sets as an expiry, or nil. The commands that can set one come in these
--- forms alone: commands.ts and rewrites.lua write them.
+-- The position of the expiry that a command sets, or nil. Commands that set one come only in these forms, which
+-- rewrites.ts and user-scripts/rewrites.lua write.
 local function expiryPosition(arguments)
   local name, last = arguments[1], #arguments
   if name == 'PEXPIREAT' then return 3 end
   if (name == 'SET' or name == 'GETEX') and last > 3 and arguments[last - 1] == 'PXAT' then return last end
 end
 
--- Puts off the moment. What is none stays as it is, so that Redis finds the words for it.
+-- Puts off the expiry that the command sets. A text that is no positive integer stays, so that Redis reports the error.
 local function putOffArgument(arguments)
   local at = expiryPosition(arguments)
   if at and match(arguments[at] or '', '^[1-9]%d*$') then arguments[at] = putOff(arguments[at]) end
@@ -99,10 +101,11 @@ end
 
 local restoreNames
 do
-  -- These answer the name of the key that they popped from, and those of the streams that they read.
+  -- These reply with the name of the key from which they popped, and with those of the streams that they read.
   local answersKey = { LMPOP = true, ZMPOP = true }
   local answersKeys = { XREAD = true, XREADGROUP = true }
 
+  -- Replaces staged names in the reply by their keys.
   function restoreNames(reply, command, names)
     if type(reply) ~= 'table' then return end
     if answersKey[command] then reply[1] = names[reply[1]] or reply[1] end
@@ -111,7 +114,7 @@ do
   end
 end
 
--- Some errors tell of the key.
+-- Replaces staged names in an error by their keys.
 local function restoreError(failure, names)
   for name, key in pairs(names) do
     local first, last = string.find(failure, name, 1, true)
@@ -120,7 +123,7 @@ local function restoreError(failure, names)
   return failure
 end
 
--- The arguments with the names of the staged states and with the expiry put off, and the keys by these names.
+-- Returns the arguments with staged names in place of keys and with the expiry put off, and the keys by these names.
 local function renamed(operation)
   local arguments, names = {}, {}
   for index, argument in ipairs(operation[2]) do arguments[index] = argument end
@@ -137,7 +140,7 @@ local function renamed(operation)
   return arguments, names
 end
 
--- Drops what a command has given an expiry that has passed, and puts off what COPY brought from the base itself.
+-- Deletes values that a command has given an expiry that has passed, and puts off one that COPY took from the base.
 local function settleExpiries(operation, arguments, reply)
   if #operation[3] == 0 then return end
   if expiryPosition(arguments) then
@@ -147,11 +150,11 @@ local function settleExpiries(operation, arguments, reply)
   end
 end
 
--- Commands that never change the expiry of their key, nor leave it absent if it is there.
+-- Commands that never change the expiry of their key, nor delete it.
 local KEEPING = ' APPEND GEOADD HINCRBY HINCRBYFLOAT HSET HSETNX INCRBYFLOAT LINSERT LPUSH LPUSHX LSET PFADD RPUSH '
   .. 'RPUSHX SADD SETBIT SETRANGE ZADD ZINCRBY '
 
--- Counts for each written key the commands that keep it and its expiry as they are (intentOf).
+-- Counts, per written key, the commands that keep it and its expiry (intentOf).
 local function noteKeeping(operation)
   if not isNamed(KEEPING, operation[2][1]) then return end
   for _, position in ipairs(operation[3]) do
@@ -160,7 +163,7 @@ local function noteKeeping(operation)
   end
 end
 
--- Runs a command under the names of the staged states. Returns the arguments with those names too.
+-- Runs a command on staged names. Returns the reply, nil, and the arguments with those names; or nil and the error.
 local function runCommand(operation)
   local runner = runners[operation[1]] or runners[operation[2][1]]
   local reply, failure, arguments, names
@@ -194,7 +197,7 @@ local function runSet(operation)
   return { ok = 'OK' }
 end
 
--- True if the staged key was there.
+-- Deletes the staged key. True if it existed.
 local function deleteKey(key)
   local state = stateOf(key)
   if state.at == 'gone' then return false end
@@ -214,7 +217,8 @@ local function runDelete(operation)
   return count
 end
 
--- Numbers from a seed, the same on every server: the minimal standard generator, whose products stay below 2^53.
+-- Returns a function that draws integers from 0 to below its bound, from a seed and the same on every server: the
+-- minimal standard generator, whose products stay below 2^53.
 local function drawer(seed)
   local state = math.fmod(seed, 2147483645) + 1
   return function(bound)
@@ -251,6 +255,7 @@ local function runPop(operation)
   return drawn
 end
 
+-- The staged expiry of the key in ms; -1 without one, -2 if the key is absent.
 local function expiryOf(key)
   local state = stateOf(key)
   if hasShadow(state) then return stagedExpiry(shadowName(tx.id, key)) end
@@ -269,14 +274,14 @@ local function runTtl(operation)
   return sub(name, 1, 1) == 'P' and told or math.floor((told + 500) / 1000)
 end
 
--- How many will receive it nobody knows before the commit, and regions would differ in it.
+-- Stages a message. Replies 0 receivers: their number is unknown before the commit, and differs between regions.
 local function stageMessage(key, channel, message)
   stateOf(key)
   insert(tx.messages, { key = key, channel = channel, text = message })
   return 0
 end
 
--- Every key is gone for what comes after it in the transaction; the others go with the commit.
+-- Deletes every listed key for the rest of the transaction; the commit deletes the others.
 local function runFlushing(operation)
   for key in pairs(tx.states) do
     if isVisible(key) then deleteKey(key) end
@@ -287,14 +292,14 @@ local function runFlushing(operation)
   return { ok = 'OK' }
 end
 
--- The digits of an integer that a Lua number cannot hold, read back from where the command has left it.
+-- The digits of an integer that a Lua number cannot hold, read back from the key or field that has the result.
 local function digits(order, arguments)
   if order == EXACT_FIELD then return must('HGET', arguments[2], arguments[3]) end
   return must('GET', arguments[2])
 end
 
--- Runs a user's script; lua-bundle.ts puts it behind this text. `broken` has why scripts fail that had no stack left
--- within a command: what they had staged may be half-done, so the transaction is staged anew without them.
+-- Runs a user's script; lua-bundle.ts defines it after this text. `broken` has the errors of scripts that ran out of
+-- stack within a command: their staged changes may be half-done, so the transaction is staged again without them.
 local runScript
 local broken = {}
 
@@ -314,7 +319,7 @@ local function runAny(operation)
   return runCommand(operation)
 end
 
--- The operation's reply, or nil and the text of its error.
+-- Runs one operation. Returns its reply, or nil and the text of its error.
 local function perform(operation)
   pace.watch(operation[1] == POP and 'SPOP' or operation[2][1])
   local reply, failure, arguments = runAny(operation)
@@ -328,7 +333,8 @@ end
 
 -- Parts and votes ----------------------------------------------------------------------------------------------------
 
--- A decision is stored with its outcomes, so there is a bound; a part that would pass it fails, alike in every region.
+-- The outcome of a part whose replies pass the bound, in every region alike. There is a bound because decisions are
+-- stored with their outcomes.
 local function tooLarge(part)
   local failure = 'ERR the replies of this write are too large: the limit is ' .. whole(tx.bound) .. ' bytes; take '
     .. 'fewer at once, or read a large value in ranges (GETRANGE) and remove it by DEL'
@@ -336,8 +342,8 @@ local function tooLarge(part)
   return { 2, #part[2] - 1, failure }, false, #failure + 3 * ITEM
 end
 
--- Runs checks, then operations. Returns the part's outcome, whether its changes stand, and its bytes. What it notes of
--- its shape stands behind what was noted before.
+-- Runs checks, then operations. Returns the part's outcome, whether its changes stand, and its bytes. Appends the types
+-- of its replies to `shape`.
 local function attempt(part)
   for index, check in ipairs(part[1]) do
     local isMet, actual = holds(check)
@@ -359,13 +365,13 @@ local function attempt(part)
   return replies, true, bytes
 end
 
--- Commands that can change something and answer much; of the other kinds these are POP and those from 7 on.
+-- Commands that can change something and have large replies; of other kinds, POP and those from 7 on can.
 local answersMuch = {
   BITFIELD = true, GETDEL = true, GETEX = true, GETSET = true, SET = true, LPOP = true, RPOP = true, LMOVE = true,
   RPOPLPUSH = true, LMPOP = true, ZPOPMIN = true, ZPOPMAX = true, ZMPOP = true,
 }
 
--- True if a part can fail after it has changed something: by a later operation, or as the reply proves too large.
+-- True if a part can fail after it has changed something: by a later operation, or by a reply that is too large.
 local function canFailLate(operations)
   local first = operations[1]
   if not first then return false end
@@ -374,6 +380,7 @@ local function canFailLate(operations)
   return #operations > 1 or isMuch or tx.left < 1000
 end
 
+-- Runs a part, and undoes it if it fails. Returns its outcome.
 local function runPart(part)
   tx.saved, tx.backups, tx.isLong = {}, {}, canFailLate(part[2])
   local published, noted = #tx.messages, #shape
@@ -390,7 +397,7 @@ local function runPart(part)
   return outcome
 end
 
--- What a commit will do to the key, as in a lock record.
+-- The effect of a commit on the key, in the form of a lock record (apply.lua).
 local function intentOf(key, state)
   if state.at == 'base' then return 'k' end
   if state.at == 'part' then return elements.intentOf(key, state) end
@@ -409,12 +416,12 @@ end
 local function stageParts(keys, parts)
   local outcomes, fingerprints, records = {}, {}, {}
   for index, part in ipairs(parts) do
-    -- Its parts were many: they are tried again by fewer at a time.
+    -- The next attempt has fewer parts.
     if index > 1 and pace.isLateForParts() then error('had no time left for all that came together', 0) end
     tx.part, tx.isCrowded = index - 1, false
     outcomes[index] = runPart(part)
     if tx.denied then error(tx.denied[1], 0) end
-    -- With fewer before it there may be room for its replies.
+    -- With fewer parts before it, its replies may have room.
     if index > 1 and tx.isCrowded then
       tx.most = index - 1
       error('no room', 0)
@@ -432,7 +439,8 @@ local function stageParts(keys, parts)
 end
 
 -- Stages one transaction within the bounds of its round, which round.lua describes. Returns { vote, records }; or nil,
--- the reason why it could not be staged, and whether that took longer than a vote may: then nothing is left.
+-- the reason why it could not be staged, and whether that took longer than a vote may. Without a yes vote, nothing
+-- staged is left.
 local stage
 function stage(id, now, keys, parts, bounds)
   tx = {

@@ -1,34 +1,34 @@
--- The staged state of a transaction's keys, of which no plain client sees anything. What a part changes can be
--- undone.
+-- The staged state of a transaction's keys. No plain client sees it, and the changes of a part can be undone. stage.lua
+-- runs commands on it.
 --
 -- A key's staged state (`at`):
---   base     as it stands in the region; counted as absent if its expiry is at or before the transaction's `now`
+--   base     as it is in the region; counted as absent if its expiry is at or before the transaction's `now`
 --   inline   a plain SET, kept in the lock record; no command at all until the commit
 --   shadow   under its shadow's name, which may hold nothing
---   part     a large collection, of which the shadow holds what the transaction addresses (elements.lua)
+--   part     a large collection whose shadow holds only the elements that the transaction addresses (elements.lua)
 --   gone     deleted
 --   flush    no key, but the marker that every key is deleted (reserved-keys.ts)
 
--- Errors by their code that tell of the server rather than of the data: the region cannot vote.
+-- The codes of errors that are about the server rather than the data: with one of them, the region cannot vote.
 local serverErrors = {
   OOM = true, MISCONF = true, READONLY = true, NOREPLICAS = true, NOPERM = true, NOAUTH = true,
   LOADING = true, BUSY = true, MASTERDOWN = true, CLUSTERDOWN = true, CROSSSLOT = true, MOVED = true,
 }
 
--- The code of an error that tells of the server, or nil.
+-- The code of an error that is about the server, or nil.
 local function denialOf(failure)
   local code = match(failure, '^%u+')
   return serverErrors[code] and code or nil
 end
 
 -- The transaction being staged: { id, now, few, longest, voteMs, lcsSteps, putOff, bound, left, most, states, made,
--- messages, saved, backups, isLong, isCrowded, byElements }, and what scripts add.
+-- messages, saved, backups, isLong, isCrowded, byElements }, and further fields of user scripts.
 local tx
 
--- What elements.lua returns; loaded where a collection is first staged by its elements.
+-- The module of elements.lua, loaded when a collection is first staged by its elements.
 local elements
 
--- What tells how many elements a value of a type has.
+-- The command that counts the elements of a value, by its type.
 local lengths = { hash = 'HLEN', set = 'SCARD', zset = 'ZCARD', list = 'LLEN', stream = 'XLEN' }
 
 local function stateOf(key)
@@ -37,17 +37,17 @@ local function stateOf(key)
   return state
 end
 
--- A script inside a part keeps backups of its own, under a mark.
+-- The name of a key's backup. A user's script inside a part keeps backups of its own, under a mark.
 local function backupName(key, mark)
   return PREFIX .. 'backup:' .. tx.id .. (mark or tx.backupMark or '') .. ':' .. key
 end
 
--- Every expiry under a staged name is put off by one constant, so that none passes by this region's clock while its
--- transaction is staged, however late that is: everything follows from `now`. The order of expiries stays as it is,
--- so that commands compare them as ever. The lock record has the real one, which the commit sets.
+-- A staged name expires later than its key by a constant, so that no expiry passes by this region's clock while its
+-- transaction is staged, however late that is: everything follows from `now`. The order of expiries is unchanged, so
+-- commands compare them correctly. The lock record has the real expiry, which the commit sets.
 local function putOff(moment) return whole(tonumber(moment) + tx.putOff) end
 
--- The real expiry of what is staged under the name, in ms; -1 without one, -2 if nothing is there.
+-- The real expiry of the value under a staged name, in ms; -1 without one, -2 without a value.
 local function stagedExpiry(name)
   local expiry = must('PEXPIRETIME', name)
   return expiry < 0 and expiry or expiry - tx.putOff
@@ -55,7 +55,7 @@ end
 
 local function hasPassed(pxat) return pxat ~= '' and tonumber(pxat) <= tx.now end
 
--- What the vote says of the base: `absent`, `persistent`, or its expiry.
+-- The base as the vote reports it: `absent`, `persistent`, or its expiry in ms.
 local function fingerprint(key, state)
   if state.fingerprint == '' then
     local expiry = must('PEXPIRETIME', key)
@@ -73,7 +73,7 @@ end
 
 local function hasShadow(state) return state.at == 'shadow' or state.at == 'part' end
 
--- Keeps the state that an undone part returns to.
+-- Saves the state to which the key returns if the current part is undone.
 local function save(key, state)
   if not tx.saved[key] then
     local part = state.part
@@ -82,7 +82,7 @@ local function save(key, state)
   end
 end
 
--- Copies a shadow of an earlier part, where this part can fail after it has changed it.
+-- Backs up the shadow of an earlier part, if the current part can fail after it has changed it.
 local function protect(key, state)
   if not tx.isLong or tx.backups[key] ~= nil then return end
   save(key, state)
@@ -92,6 +92,7 @@ local function protect(key, state)
   end
 end
 
+-- Makes the key's state a shadow that holds nothing yet, and returns its name.
 local function newShadow(key, state)
   save(key, state)
   local name = shadowName(tx.id, key)
@@ -100,18 +101,18 @@ local function newShadow(key, state)
   return name
 end
 
--- An expiry at or before `now` has passed in every region alike, however far behind a region's own clock is.
+-- Deletes a staged value whose expiry is at or before `now`: in every region it has passed, however late its clock is.
 local function dropIfPassed(name)
   local expiry = stagedExpiry(name)
   if expiry >= 0 and expiry <= tx.now then must('UNLINK', name) end
 end
 
--- Puts off the expiry that a copy of the base brought along.
+-- Puts off the expiry that COPY took over from the base.
 local function putOffCopied(name, state)
   if state.fingerprint ~= 'persistent' then must('PEXPIREAT', name, putOff(state.fingerprint)) end
 end
 
--- Sets a shadow.
+-- Sets a shadow to a string with an expiry in ms, '' for none.
 local function setTo(name, value, pxat)
   if pxat == '' then
     must('SET', name, value)
@@ -160,7 +161,7 @@ local function nameToWrite(key)
   return name
 end
 
--- Undoes what the current part has staged.
+-- Undoes the staged changes of the current part.
 local function undo()
   for key, old in pairs(tx.saved) do
     local state = tx.states[key]
@@ -176,6 +177,7 @@ local function undo()
   end
 end
 
+-- Deletes the backups of a part that stands.
 local function dropBackups()
   for key, isMade in pairs(tx.backups) do
     if isMade then must('UNLINK', backupName(key)) end
