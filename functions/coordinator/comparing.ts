@@ -2,7 +2,8 @@
 import type { RegionClient } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import type { ComparisonRequest, ComparisonResult } from '../../shared/protocol/io/events.ts';
+import type { ComparisonResult } from '../../shared/protocol/io/events.ts';
+import type { ComparisonRequest } from '../../shared/protocol/io/ready.ts';
 import {
   beginVerify,
   cursorOf,

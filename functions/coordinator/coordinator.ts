@@ -19,14 +19,8 @@ import type { SigningKey } from '../../shared/contracts/webhooks-and-feed.ts';
 import type { RegionId, TransactionOrder, WriteId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
-import type {
-  Arrival,
-  ComparisonRequest,
-  CoordinatorEvent,
-  RecordedWrite,
-  Send,
-  StorageWrite,
-} from '../../shared/protocol/io/events.ts';
+import type { Arrival, CoordinatorEvent, RecordedWrite } from '../../shared/protocol/io/events.ts';
+import type { ComparisonRequest, Send, StorageWrite } from '../../shared/protocol/io/ready.ts';
 import { connectRegion } from '../region/client.ts';
 import { AlarmScheduler } from './alarm.ts';
 import { compareSlice } from './comparing.ts';

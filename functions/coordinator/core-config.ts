@@ -2,7 +2,8 @@
 import type { Configuration } from '../../shared/config/configuration.ts';
 import type { RegionConfiguration } from '../../shared/contracts/members.ts';
 import { limits } from '../../shared/limits.ts';
-import type { CoordinatorConfig, StorageWrite } from '../../shared/protocol/io/events.ts';
+import type { CoordinatorConfig } from '../../shared/protocol/io/config.ts';
+import type { StorageWrite } from '../../shared/protocol/io/ready.ts';
 
 /** The only shard today. */
 export const shard = 0;

@@ -2,7 +2,8 @@
 import { unreachable } from '../../shared/assert.ts';
 import type { ReadAnswer, Resolution, WriteAnswer } from '../../shared/contracts/coordinator.ts';
 import type { AdminCommandAnswer } from '../../shared/contracts/members.ts';
-import type { CoordinatorReply, Ticket } from '../../shared/protocol/io/events.ts';
+import type { Ticket } from '../../shared/protocol/io/events.ts';
+import type { CoordinatorReply } from '../../shared/protocol/io/ready.ts';
 
 /** The calls that wait for one kind of answer. */
 class Waiting<Answer> {

@@ -2,13 +2,9 @@
 import { unreachable } from '../../shared/assert.ts';
 import type { RegionClient, RoundResult, SnapshotResult } from '../../shared/contracts/round.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
-import type {
-  CoordinatorEvent,
-  Send,
-  SentRound,
-  SentSnapshot,
-  StoredDecision,
-} from '../../shared/protocol/io/events.ts';
+import type { CoordinatorEvent } from '../../shared/protocol/io/events.ts';
+import type { Send, SentRound, SentSnapshot } from '../../shared/protocol/io/ready.ts';
+import type { StoredDecision } from '../../shared/protocol/io/stored.ts';
 
 /** The stored decisions about the transactions that an answer names. */
 export interface RecordedDecisions {

@@ -16,16 +16,13 @@ import { WriteIntake } from './handlers/receive.ts';
 import { RoundAnswers } from './handlers/round-answers.ts';
 import type { CoordinatorInternals } from './invariants/must.ts';
 import { Clock } from './io/clock.ts';
-import type {
-  CoordinatorConfig,
-  CoordinatorEvent,
-  CoordinatorView,
-  LiveWrite,
-  Ready,
-  Stored,
-} from './io/events.ts';
+import type { CoordinatorConfig } from './io/config.ts';
+import type { CoordinatorEvent } from './io/events.ts';
+import type { Ready } from './io/ready.ts';
 import { ReadyBuilder } from './io/ready-builder.ts';
 import type { ShardState } from './io/shard-state.ts';
+import type { Stored } from './io/stored.ts';
+import type { CoordinatorView, LiveWrite } from './io/view.ts';
 import { BlockedKeys } from './membership/diverged-keys.ts';
 import { Members } from './membership/members.ts';
 import { RegionLinks } from './regions/region-links.ts';

@@ -10,7 +10,8 @@ import {
   checkQueue,
   checkTransactions,
 } from './invariants/write-invariants.ts';
-import type { Membership, Ready, StorageWrite } from './io/events.ts';
+import type { Ready, StorageWrite } from './io/ready.ts';
+import type { Membership } from './io/stored.ts';
 import type { RegionLink } from './regions/region-link.ts';
 
 /** The values of a region that may only rise. */

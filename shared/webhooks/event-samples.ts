@@ -3,7 +3,7 @@ import { unreachable } from '../assert.ts';
 import type { MemberChange } from '../contracts/members.ts';
 import type { EndpointId, EventType, RegionEventType } from '../contracts/webhooks-and-feed.ts';
 import type { RegionId } from '../ids.ts';
-import type { OutboxWriteEvent } from '../protocol/io/events.ts';
+import type { OutboxWriteEvent } from '../protocol/io/ready.ts';
 import { disabledEventText, regionEventText, writeEventText } from './event-text.ts';
 
 /** The details of a sample, so that it resembles the receiver's real events. */

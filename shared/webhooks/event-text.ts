@@ -8,7 +8,7 @@ import type {
   Subscription,
 } from '../contracts/webhooks-and-feed.ts';
 import { limits } from '../limits.ts';
-import type { OutboxRegionEvent, OutboxWriteEvent } from '../protocol/io/events.ts';
+import type { OutboxRegionEvent, OutboxWriteEvent } from '../protocol/io/ready.ts';
 import { valuesAmong } from '../reserved-keys.ts';
 
 /**

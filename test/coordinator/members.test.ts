@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import type { Leaving, Membership, StoredRegion } from '../../shared/protocol/io/events.ts';
+import type { Leaving, Membership, StoredRegion } from '../../shared/protocol/io/stored.ts';
 import { MemoryStorage } from './sqlite.ts';
 import { begun, change, changeAt, commit, pruneAll } from './stored.ts';
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { CoordinatorStorage } from '../../functions/coordinator/storage/coordinator-storage.ts';
 import { limits } from '../../shared/limits.ts';
-import type { DecidedWrite } from '../../shared/protocol/io/events.ts';
 import { roomOf } from '../../shared/protocol/io/room.ts';
+import type { DecidedWrite } from '../../shared/protocol/io/stored.ts';
 import { MemoryStorage } from './sqlite.ts';
 import { begun, commit, confirm, pruneAll, writeOf } from './stored.ts';
 

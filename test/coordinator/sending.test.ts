@@ -3,12 +3,8 @@ import { PendingCalls } from '../../functions/coordinator/pending-calls.ts';
 import { type RecordedDecisions, sendToRegion } from '../../functions/coordinator/send.ts';
 import type { RegionClient, RoundResult, SnapshotResult } from '../../shared/contracts/round.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
-import type {
-  CoordinatorEvent,
-  CoordinatorReply,
-  SentRound,
-  SentSnapshot,
-} from '../../shared/protocol/io/events.ts';
+import type { CoordinatorEvent } from '../../shared/protocol/io/events.ts';
+import type { CoordinatorReply, SentRound, SentSnapshot } from '../../shared/protocol/io/ready.ts';
 
 const snapshot: SentSnapshot = {
   kind: 'snapshot',

@@ -3,7 +3,7 @@ import type { Retention } from '../../shared/config/configuration.ts';
 import type { MemberChange } from '../../shared/contracts/members.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import type { DecidedWrite } from '../../shared/protocol/io/events.ts';
+import type { DecidedWrite } from '../../shared/protocol/io/stored.ts';
 import type { MemoryStorage } from './sqlite.ts';
 
 /** The default retention of a coordinator. */

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Callback, Subscription } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
-import type { CommittedWrite, OutboxWriteEvent } from '../../shared/protocol/io/events.ts';
+import type { OutboxWriteEvent } from '../../shared/protocol/io/ready.ts';
+import type { CommittedWrite } from '../../shared/protocol/io/stored.ts';
 import { commandOf, EventRouter } from '../../shared/protocol/transactions/event-router.ts';
 import {
   disabledEvents,

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { CopyStep } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { SentRound, StoredRegion } from '../../shared/protocol/io/events.ts';
+import type { SentRound } from '../../shared/protocol/io/ready.ts';
+import type { StoredRegion } from '../../shared/protocol/io/stored.ts';
 import { CoreHarness, frameOf, type HarnessOptions, start, timing } from './core-harness.ts';
 import { readingOf } from './replies.ts';
 import { outOf, voterOf } from './stored.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import type { SentRound } from '../../shared/protocol/io/events.ts';
+import type { SentRound } from '../../shared/protocol/io/ready.ts';
 import { CoreHarness, frameOf, start } from './core-harness.ts';
 import { outOf, voterOf } from './stored.ts';
 

@@ -3,7 +3,7 @@ import type { Operation } from '../../shared/contracts/frame.ts';
 import { isGrowing } from '../../shared/contracts/growing.ts';
 import type { RoundReply } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { SentRound } from '../../shared/protocol/io/events.ts';
+import type { SentRound } from '../../shared/protocol/io/ready.ts';
 import { CoreHarness, frameOf, timing } from './core-harness.ts';
 
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };

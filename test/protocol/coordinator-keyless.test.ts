@@ -5,7 +5,7 @@ import type { WriteRequest } from '../../shared/contracts/coordinator.ts';
 import type { WriteFrame } from '../../shared/contracts/frame.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import type { SentRound } from '../../shared/protocol/io/events.ts';
+import type { SentRound } from '../../shared/protocol/io/ready.ts';
 import { requestOf } from '../coordinator/requests.ts';
 import { RegionModel } from '../region/model.ts';
 import { CoreHarness, start } from './core-harness.ts';

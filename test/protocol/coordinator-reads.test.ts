@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { encodeReply } from '../../shared/contracts/reply.ts';
 import type { SnapshotResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { SentSnapshot } from '../../shared/protocol/io/events.ts';
+import type { SentSnapshot } from '../../shared/protocol/io/ready.ts';
 import { command } from '../region/fixtures.ts';
 import { CoreHarness, frameOf, timing } from './core-harness.ts';
 import { outOf, voterOf } from './stored.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import type { UnconfirmedDecision } from '../../shared/protocol/io/events.ts';
+import type { UnconfirmedDecision } from '../../shared/protocol/io/stored.ts';
 import { CoreHarness, frameOf } from './core-harness.ts';
 import { voterOf } from './stored.ts';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { CopyStep } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { SentRound } from '../../shared/protocol/io/events.ts';
+import type { SentRound } from '../../shared/protocol/io/ready.ts';
 import { CoreHarness, frameOf, timing } from './core-harness.ts';
 import { readingOf } from './replies.ts';
 import { outOf, voterOf } from './stored.ts';

@@ -21,20 +21,17 @@ import type {
 import type { RegionId, TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
+import type { CoordinatorEvent, RecordedWrite, Ticket } from '../../shared/protocol/io/events.ts';
 import type {
   ComparisonRequest,
-  CoordinatorEvent,
   CoordinatorReply,
   Ready,
-  RecordedWrite,
   SentRound,
   SentSnapshot,
   StorageWrite,
-  Stored,
-  StoredDecision,
-  Ticket,
-} from '../../shared/protocol/io/events.ts';
+} from '../../shared/protocol/io/ready.ts';
 import { ampleRoom, type Room } from '../../shared/protocol/io/room.ts';
+import type { Stored, StoredDecision } from '../../shared/protocol/io/stored.ts';
 import { set } from '../region/fixtures.ts';
 import type { Tables } from '../simulation/storage.ts';
 import { CheckedCore } from './checked-core.ts';

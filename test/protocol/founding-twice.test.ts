@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { KeyCounts } from '../../shared/contracts/members.ts';
 import type { RegionId } from '../../shared/ids.ts';
-import type { SentRound } from '../../shared/protocol/io/events.ts';
+import type { SentRound } from '../../shared/protocol/io/ready.ts';
 import { RegionModel } from '../region/model.ts';
 import { CoreHarness } from './core-harness.ts';
 

@@ -6,7 +6,7 @@ import type {
   RoundPair,
   RoundReply,
 } from '../../shared/contracts/round.ts';
-import type { SentRound } from '../../shared/protocol/io/events.ts';
+import type { SentRound } from '../../shared/protocol/io/ready.ts';
 import { partOfJson } from '../region/replies.ts';
 
 /** How far the clocks of all regions are ahead of the coordinator's, ms: nobody may mistake one for the other. */

@@ -1,11 +1,11 @@
 import type { CoordinatorStatus } from '../../shared/contracts/coordinator.ts';
+import type { Ticket } from '../../shared/protocol/io/events.ts';
 import type {
   CoordinatorReply,
   Ready,
   Send,
   StorageWrite,
-  Ticket,
-} from '../../shared/protocol/io/events.ts';
+} from '../../shared/protocol/io/ready.ts';
 
 /** The output of one step, as one line per effect: stored, sent and answered, in this order. */
 export function linesOf(step: Ready, nameOf: (ticket: Ticket) => string): readonly string[] {

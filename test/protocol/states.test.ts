@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { InvariantViolation } from '../../shared/assert.ts';
-import type { Membership } from '../../shared/protocol/io/events.ts';
+import type { Membership } from '../../shared/protocol/io/stored.ts';
 import {
   assertTransition,
   type RegionState,

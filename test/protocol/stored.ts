@@ -1,5 +1,5 @@
 import type { RegionId } from '../../shared/ids.ts';
-import type { Absence, Leaving, Stored, StoredRegion } from '../../shared/protocol/io/events.ts';
+import type { Absence, Leaving, Stored, StoredRegion } from '../../shared/protocol/io/stored.ts';
 import { Tables } from '../simulation/storage.ts';
 
 /** The stored state of a region that has always voted and has answered before. */

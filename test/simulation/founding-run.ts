@@ -1,7 +1,7 @@
 import type { AdminCommand } from '../../shared/contracts/members.ts';
 import type { RoundResult } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
-import type { ComparisonRequest, SentRound } from '../../shared/protocol/io/events.ts';
+import type { ComparisonRequest, SentRound } from '../../shared/protocol/io/ready.ts';
 import { RegionModel } from '../region/model.ts';
 import { FoundingShard, type ShardInstance } from './founding-shard.ts';
 import { Random } from './random.ts';

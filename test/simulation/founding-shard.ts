@@ -2,12 +2,8 @@ import type { RoundResult } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
-import type {
-  ComparisonRequest,
-  CoordinatorEvent,
-  Ready,
-  SentRound,
-} from '../../shared/protocol/io/events.ts';
+import type { CoordinatorEvent } from '../../shared/protocol/io/events.ts';
+import type { ComparisonRequest, Ready, SentRound } from '../../shared/protocol/io/ready.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
 import type { Random } from './random.ts';
 import { configOf } from './single-instance.ts';

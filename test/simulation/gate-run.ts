@@ -1,4 +1,4 @@
-import type { SentRound } from '../../shared/protocol/io/events.ts';
+import type { SentRound } from '../../shared/protocol/io/ready.ts';
 import { frameOf } from '../protocol/core-harness.ts';
 import { Random } from './random.ts';
 import { SingleInstance } from './single-instance.ts';

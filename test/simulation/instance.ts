@@ -5,15 +5,14 @@ import type { RoundResult, SnapshotResult } from '../../shared/contracts/round.t
 import type { TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
+import type { CoordinatorEvent, Ticket } from '../../shared/protocol/io/events.ts';
 import type {
-  CoordinatorEvent,
   CoordinatorReply,
   Ready,
   Send,
   SentRound,
   SentSnapshot,
-  Ticket,
-} from '../../shared/protocol/io/events.ts';
+} from '../../shared/protocol/io/ready.ts';
 import { ampleRoom } from '../../shared/protocol/io/room.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
 import type { Simulation } from './simulation.ts';

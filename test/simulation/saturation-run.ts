@@ -1,12 +1,8 @@
 import type { RoundResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
-import type {
-  CoordinatorEvent,
-  CoordinatorReply,
-  Send,
-  Ticket,
-} from '../../shared/protocol/io/events.ts';
+import type { CoordinatorEvent, Ticket } from '../../shared/protocol/io/events.ts';
+import type { CoordinatorReply, Send } from '../../shared/protocol/io/ready.ts';
 import { ampleRoom } from '../../shared/protocol/io/room.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
 import { frameOf } from '../protocol/core-harness.ts';

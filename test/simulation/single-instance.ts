@@ -4,16 +4,11 @@ import type { RoundResult } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
-import type {
-  CoordinatorConfig,
-  CoordinatorEvent,
-  Ready,
-  SentRound,
-  StorageWrite,
-  Stored,
-  Ticket,
-} from '../../shared/protocol/io/events.ts';
+import type { CoordinatorConfig } from '../../shared/protocol/io/config.ts';
+import type { CoordinatorEvent, Ticket } from '../../shared/protocol/io/events.ts';
+import type { Ready, SentRound, StorageWrite } from '../../shared/protocol/io/ready.ts';
 import { ampleRoom } from '../../shared/protocol/io/room.ts';
+import type { Stored } from '../../shared/protocol/io/stored.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
 import { RegionModel } from '../region/model.ts';
 

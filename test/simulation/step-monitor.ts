@@ -2,7 +2,7 @@ import type { MemberChange, MemberEvent } from '../../shared/contracts/members.t
 import type { CopyReply, Round } from '../../shared/contracts/round.ts';
 import { compareOrder, keyOf } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Ready, StorageWrite } from '../../shared/protocol/io/events.ts';
+import type { Ready, StorageWrite } from '../../shared/protocol/io/ready.ts';
 import { areAll } from '../../shared/reserved-keys.ts';
 import type { RegionModel } from '../region/model.ts';
 import { textOfEntry } from './history.ts';

@@ -3,12 +3,8 @@ import type { WriteAnswer, WriteRecord } from '../../shared/contracts/coordinato
 import type { WriteFrame } from '../../shared/contracts/frame.ts';
 import { limits } from '../../shared/limits.ts';
 import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
-import type {
-  CoordinatorEvent,
-  Ready,
-  SentRound,
-  Ticket,
-} from '../../shared/protocol/io/events.ts';
+import type { CoordinatorEvent, Ticket } from '../../shared/protocol/io/events.ts';
+import type { Ready, SentRound } from '../../shared/protocol/io/ready.ts';
 import { MemoryStorage } from '../coordinator/sqlite.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
 import { frameOf } from '../protocol/core-harness.ts';

@@ -2,15 +2,14 @@ import type { WriteRecord } from '../../shared/contracts/coordinator.ts';
 import type { WriteFrame } from '../../shared/contracts/frame.ts';
 import type { BlockedKey, MemberChange } from '../../shared/contracts/members.ts';
 import type { TransactionOrder, WriteId } from '../../shared/ids.ts';
+import type { RecordedWrite } from '../../shared/protocol/io/events.ts';
+import type { OutboxWriteEvent, StorageWrite } from '../../shared/protocol/io/ready.ts';
 import type {
   DecidedWrite,
-  OutboxWriteEvent,
-  RecordedWrite,
-  StorageWrite,
   Stored,
   StoredDecision,
   StoredRegion,
-} from '../../shared/protocol/io/events.ts';
+} from '../../shared/protocol/io/stored.ts';
 import { valuesAmong } from '../../shared/reserved-keys.ts';
 
 interface StoredCommit extends StoredDecision {

@@ -10,11 +10,8 @@ import type {
 } from '../../../shared/contracts/webhooks-and-feed.ts';
 import type { TransactionOrder } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
-import type {
-  CommittedWrite,
-  DecidedWrite,
-  StorageWrite,
-} from '../../../shared/protocol/io/events.ts';
+import type { StorageWrite } from '../../../shared/protocol/io/ready.ts';
+import type { CommittedWrite, DecidedWrite } from '../../../shared/protocol/io/stored.ts';
 import { concerns, flushedKey } from '../../../shared/reserved-keys.ts';
 import { packCommands, packTexts, unpackBytes, unpackCommands, unpackTexts } from './packed.ts';
 import type { Sql, SqlObjectStorage } from './sql.ts';

@@ -5,16 +5,15 @@ import type { WriteRecord } from '../../../shared/contracts/coordinator.ts';
 import { plainKeyOf } from '../../../shared/http/idempotency.ts';
 import type { TransactionOrder, WriteId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
+import type { RecordedWrite } from '../../../shared/protocol/io/events.ts';
+import type { OutboxWriteEvent, StorageWrite } from '../../../shared/protocol/io/ready.ts';
+import { type Room, roomOf } from '../../../shared/protocol/io/room.ts';
 import type {
   DecidedWrite,
-  OutboxWriteEvent,
-  RecordedWrite,
-  StorageWrite,
   Stored,
   StoredDecision,
   UnconfirmedDecision,
-} from '../../../shared/protocol/io/events.ts';
-import { type Room, roomOf } from '../../../shared/protocol/io/room.ts';
+} from '../../../shared/protocol/io/stored.ts';
 import { valuesAmong } from '../../../shared/reserved-keys.ts';
 import { outboxEventsOf, outboxRegionEventsOf } from '../../../shared/webhooks/event-text.ts';
 import { ChangeLog, keysOf, type RecordRow, recordIn } from './change-log.ts';

@@ -11,7 +11,7 @@ import type {
   Membership,
   MissedKeys,
   StoredRegion,
-} from '../../../shared/protocol/io/events.ts';
+} from '../../../shared/protocol/io/stored.ts';
 import type { AddressStorage } from '../region-registry.ts';
 import type { Sql, SqlObjectStorage } from './sql.ts';
 

@@ -1,5 +1,5 @@
 import { limits } from '../../limits.ts';
-import type { CoordinatorConfig } from '../io/events.ts';
+import type { CoordinatorConfig } from '../io/config.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { WriteRefusal } from '../io/refusal.ts';
 import type { BlockedKeys } from '../membership/diverged-keys.ts';

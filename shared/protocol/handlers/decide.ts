@@ -2,7 +2,7 @@ import { assert, unreachable } from '../../assert.ts';
 import type { Vote } from '../../contracts/round.ts';
 import type { RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
-import type { CoordinatorConfig } from '../io/events.ts';
+import type { CoordinatorConfig } from '../io/config.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { ShardState } from '../io/shard-state.ts';
 import type { BlockedKeys } from '../membership/diverged-keys.ts';

@@ -1,8 +1,9 @@
 import { unreachable } from '../../assert.ts';
 import type { Refusal, RoundReply, RoundResult } from '../../contracts/round.ts';
 import { keyOf, type TransactionOrder } from '../../ids.ts';
-import type { CoordinatorEvent, Stored } from '../io/events.ts';
+import type { CoordinatorEvent } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
+import type { Stored } from '../io/stored.ts';
 import type { Members } from '../membership/members.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import { bytesOf, type RegionLinks } from '../regions/region-links.ts';

@@ -1,8 +1,9 @@
 import { InvariantViolation } from '../../assert.ts';
 import type { CoordinatorReads } from '../handlers/coordinator-reads.ts';
-import type { CoordinatorConfig, Stored } from '../io/events.ts';
+import type { CoordinatorConfig } from '../io/config.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { ShardState } from '../io/shard-state.ts';
+import type { Stored } from '../io/stored.ts';
 import type { BlockedKeys } from '../membership/diverged-keys.ts';
 import type { Members } from '../membership/members.ts';
 import type { RegionLinks } from '../regions/region-links.ts';

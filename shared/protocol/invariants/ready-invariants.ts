@@ -1,6 +1,6 @@
 import { compareOrder, keyOf } from '../../ids.ts';
 import { limits } from '../../limits.ts';
-import type { CoordinatorReply, Ready, SentRound, StorageWrite } from '../io/events.ts';
+import type { CoordinatorReply, Ready, SentRound, StorageWrite } from '../io/ready.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import { type CoordinatorInternals, must } from './must.ts';
 

@@ -1,6 +1,7 @@
 import type { WriteAnswer } from '../../contracts/coordinator.ts';
 import type { Callback } from '../../contracts/webhooks-and-feed.ts';
 import type { Clock } from './clock.ts';
+import type { Ticket } from './events.ts';
 import type {
   ComparisonRequest,
   CoordinatorReply,
@@ -8,8 +9,7 @@ import type {
   Ready,
   Send,
   StorageWrite,
-  Ticket,
-} from './events.ts';
+} from './ready.ts';
 
 /** Collects the output of one step, and the moment of the next tick. */
 export class ReadyBuilder {

@@ -1,6 +1,6 @@
 import type { OutCause } from '../../contracts/members.ts';
 import type { RegionId } from '../../ids.ts';
-import type { Leaving } from '../io/events.ts';
+import type { Leaving } from '../io/stored.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import type { MemberChanges, MembersParts } from './members-parts.ts';
 

@@ -1,6 +1,6 @@
 /** Reasons for which a region leaves, and how two of them add up. */
 
-import type { Leaving } from '../io/events.ts';
+import type { Leaving } from '../io/stored.ts';
 
 /**
  * A second reason added to the first: the stricter of both counts. Returns `known` itself if the second adds nothing.

@@ -1,6 +1,6 @@
 import type { MemberEvent, OutCause } from '../../contracts/members.ts';
 import type { RegionId } from '../../ids.ts';
-import type { Membership } from '../io/events.ts';
+import type { Membership } from '../io/stored.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import type { MembersParts } from './members-parts.ts';
 import { assertTransition, type RegionEvent } from './region-states.ts';

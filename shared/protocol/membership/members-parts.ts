@@ -2,10 +2,11 @@
 
 import type { MemberEvent, OutCause } from '../../contracts/members.ts';
 import type { RegionId } from '../../ids.ts';
-import type { CoordinatorConfig, Leaving, Membership, Stored } from '../io/events.ts';
+import type { CoordinatorConfig } from '../io/config.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { WriteRefusal } from '../io/refusal.ts';
 import type { ShardState } from '../io/shard-state.ts';
+import type { Leaving, Membership, Stored } from '../io/stored.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import type { EventRouter } from '../transactions/event-router.ts';

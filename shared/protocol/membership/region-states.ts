@@ -1,5 +1,5 @@
 import { assert } from '../../assert.ts';
-import type { Membership } from '../io/events.ts';
+import type { Membership } from '../io/stored.ts';
 
 /**
  * The states of a region among the members of a shard, and the transitions that each event allows. Every assignment of

@@ -3,7 +3,7 @@ import type { RegionFault } from '../../contracts/coordinator.ts';
 import type { CopyProgress } from '../../contracts/members.ts';
 import type { CopyReply, CopyStep } from '../../contracts/round.ts';
 import { limits } from '../../limits.ts';
-import type { Leaving } from '../io/events.ts';
+import type { Leaving } from '../io/stored.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import { Copy } from './copy.ts';
 import type { MemberChanges, MembersParts } from './members-parts.ts';

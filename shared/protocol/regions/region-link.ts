@@ -7,7 +7,7 @@ import { assert } from '../../assert.ts';
 import type { CopyStep, Role, Round, RoundPair, RoundReply } from '../../contracts/round.ts';
 import { compareOrder, type RegionId, type TransactionOrder } from '../../ids.ts';
 import { limits } from '../../limits.ts';
-import type { Leaving, Membership, StoredRegion } from '../io/events.ts';
+import type { Leaving, Membership, StoredRegion } from '../io/stored.ts';
 import type { Transaction } from '../transactions/transaction.ts';
 import { Lease } from './lease.ts';
 import { LossCheck } from './loss-check.ts';

@@ -4,8 +4,9 @@ import type { Decision, Refusal } from '../../contracts/round.ts';
 import { counted } from '../../counted.ts';
 import type { RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
-import type { CoordinatorConfig, Membership, Stored, StoredRegion } from '../io/events.ts';
+import type { CoordinatorConfig } from '../io/config.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
+import type { Membership, Stored, StoredRegion } from '../io/stored.ts';
 import type { RoundHead } from './region-data.ts';
 import { RegionLink } from './region-link.ts';
 

@@ -3,7 +3,8 @@ import type { Bytes } from '../../contracts/bytes.ts';
 import { outcomeKindOf } from '../../contracts/outcome.ts';
 import { formatTransactionId, type ShardId } from '../../ids.ts';
 import { withoutChannels } from '../../reserved-keys.ts';
-import type { DecidedWrite, StorageWrite } from '../io/events.ts';
+import type { StorageWrite } from '../io/ready.ts';
+import type { DecidedWrite } from '../io/stored.ts';
 import { commandOf } from './event-router.ts';
 import type { Transaction } from './transaction.ts';
 

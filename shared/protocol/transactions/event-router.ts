@@ -9,12 +9,8 @@ import type {
 } from '../../contracts/webhooks-and-feed.ts';
 import type { RegionId } from '../../ids.ts';
 import { concerns, withoutChannels } from '../../reserved-keys.ts';
-import type {
-  CommittedWrite,
-  EventSubject,
-  OutboxRegionEvent,
-  OutboxWriteEvent,
-} from '../io/events.ts';
+import type { EventSubject, OutboxRegionEvent, OutboxWriteEvent } from '../io/ready.ts';
+import type { CommittedWrite } from '../io/stored.ts';
 
 /** The fields of an event besides the write itself. */
 type EventFields = Pick<OutboxWriteEvent, 'type' | 'at' | 'regions' | 'reason'>;

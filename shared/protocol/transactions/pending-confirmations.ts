@@ -1,7 +1,7 @@
 import type { WriteAnswer, WriteRecord } from '../../contracts/coordinator.ts';
 import { keyOf, parseTransactionId, type RegionId, type TransactionOrder } from '../../ids.ts';
-import type { CommittedWrite } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
+import type { CommittedWrite } from '../io/stored.ts';
 import type { Caller } from './admission.ts';
 import type { EventRouter } from './event-router.ts';
 

@@ -1,8 +1,9 @@
 import type { RegionFault, UnavailableCode, WriteAnswer } from '../../contracts/coordinator.ts';
 import type { WriteId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
-import type { Arrival, LiveWrite } from '../io/events.ts';
+import type { Arrival } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
+import type { LiveWrite } from '../io/view.ts';
 import { FrameQueue, type PendingWrite } from './admission.ts';
 import type { EventRouter } from './event-router.ts';
 

@@ -1,6 +1,6 @@
 import type { Resolution } from '../../contracts/coordinator.ts';
 import { compareOrder, type TransactionOrder } from '../../ids.ts';
-import type { StoredDecision } from '../io/events.ts';
+import type { StoredDecision } from '../io/stored.ts';
 
 /**
  * The outcome of a transaction whose lock a reader met (rule R3). No record and not undecided here means aborted,

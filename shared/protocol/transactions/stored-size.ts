@@ -4,7 +4,7 @@ import { utf8Length } from '../../contracts/bytes.ts';
 import { operationAt, type WriteFrame } from '../../contracts/frame.ts';
 import { limits } from '../../limits.ts';
 import { withoutChannels } from '../../reserved-keys.ts';
-import type { DecidedWrite } from '../io/events.ts';
+import type { DecidedWrite } from '../io/stored.ts';
 import type { Decided } from './decision.ts';
 import { commandOf } from './event-router.ts';
 
