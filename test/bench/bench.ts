@@ -136,7 +136,7 @@ async function measureLoad({ stack, client }: Bench): Promise<readonly Figure[]>
       name: '  Redis commands per write and region',
       value: Math.max(...commands) / writes,
       unit: 'count',
-      limit: 1.5,
+      limit: 0.2,
     },
     {
       name: '  requests in flight at once',
