@@ -245,7 +245,7 @@ export function decodeInspection(answer: RawReply): InspectionResult {
 function marksOf(history: string): readonly RoundPair[] {
   return Array.from(
     history.matchAll(/(\d+):([^,]+),/g),
-    ([, counter = '', mark = '']): RoundPair => [Number(counter), mark],
+    ([, counter = '', nonce = '']): RoundPair => [Number(counter), nonce],
   );
 }
 

@@ -16,14 +16,14 @@ import type {
 import { limits } from '../../shared/limits.ts';
 import { addressingOf } from './addressing.ts';
 
-/** The number of the region's last marks in a reply: more than there are rounds in flight. */
-const marksAnswered = 8;
+/** The number of the region's last pairs in a reply: more than there are rounds in flight. */
+const pairsAnswered = 8;
 
 /** The maximum size of values that one inspection reads, in bytes: the server blocks meanwhile. */
 const inspectedBytes = 4_000_000;
 
-/** The region's history separates marks by commas and colons, so a mark contains none. */
-const markPattern = /^[0-9A-Za-z_-]{1,64}$/;
+/** The region's history separates nonces by commas and colons, so a nonce contains none. */
+const noncePattern = /^[0-9A-Za-z_-]{1,64}$/;
 
 const operationCodes: Record<OperationKind, number> = {
   write: 0,
@@ -64,7 +64,7 @@ export function keysOf(shard: number): string[] {
 
 /** ARGV[1] of round.lua; its header describes the form. */
 export function encodeRound(round: Round): string {
-  assert(markPattern.test(round.nonce), `a mark is of letters and digits, not ${round.nonce}`);
+  assert(noncePattern.test(round.nonce), `a nonce is of letters and digits, not ${round.nonce}`);
   const form: Json = [
     round.generation,
     round.epoch,
@@ -78,7 +78,7 @@ export function encodeRound(round: Round): string {
     round.prepares.map(prepareForm),
     [
       limits.historyPairs,
-      marksAnswered,
+      pairsAnswered,
       limits.olderLocksPerAnswer,
       limits.outcomeBytes,
       limits.copyBytesPerStep,

@@ -318,8 +318,8 @@ function repliesOf(
   let left: number = limits.snapshotBytes;
   return reads.map(({ at, places }, index) => {
     const { args = [], reply: order = null } = asked[index] ?? {};
-    const told = askedForm(args, replyOf(elements[at], args));
-    const reply = inOrder(pick(told, places), order);
+    const converted = askedForm(args, replyOf(elements[at], args));
+    const reply = inOrder(pick(converted, places), order);
     const bytes = bytesOf(reply);
     if (bytes > left) return tooLarge;
     left -= bytes;

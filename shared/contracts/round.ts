@@ -12,7 +12,7 @@ import type { RawReply } from './reply.ts';
  * The counter of an executed round and the fresh nonce that it left in the region's history. Unless all that the round
  * asked for was done, a dot and a digest of its results follow the nonce.
  */
-export type RoundPair = readonly [counter: number, mark: string];
+export type RoundPair = readonly [counter: number, nonce: string];
 
 /** The decision about a transaction, as sent to a region: commit or abort, on all of its keys. */
 export interface Decision {

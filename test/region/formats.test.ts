@@ -76,7 +76,11 @@ describe.each(servers)('the state of a shard in %s', (_, start) => {
         [3, 'c'],
       ]);
       expect(await server.redis.mget('plain', 'copied', 'gone')).toEqual(['value', '42', null]);
-      expect(await readState(server.redis)).toMatchObject({ format: 3, counter: 4, floor: '1.2' });
+      expect(await readState(server.redis)).toMatchObject({
+        format: 3,
+        counter: 4,
+        lowWatermark: '1.2',
+      });
       expect((await readState(server.redis))?.settled).toBe('1.3-3,1.5-6,');
       expect(await server.redis.exists(lockKey, oldState, oldSettled)).toBe(0);
     },

@@ -202,7 +202,7 @@ export const copyMutants: readonly Mutant[] = [
     [1, 100],
     [
       'functions/region/lua/round.lua',
-      'if generation == held.generation then return newRegion',
+      'if generation == stored.generation then return newRegion',
       'if generation then return newRegion',
     ],
   ),

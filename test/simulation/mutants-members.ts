@@ -446,7 +446,7 @@ export const memberMutants: readonly Mutant[] = [
     'script-reads-short-values-that-are-copied',
     'region',
     [1, 100],
-    ['functions/region/lua/read.lua', "phase ~= '' or isFar", 'isFar'],
+    ['functions/region/lua/read.lua', "phase ~= '' or hasFarLocks", 'hasFarLocks'],
   ),
   mutant(
     'R38',

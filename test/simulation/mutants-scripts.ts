@@ -21,7 +21,12 @@ function expiry(name: string, file: string, find: string, replace: string): Muta
 }
 
 const expiryMutants: readonly Mutant[] = [
-  expiry('script-postpones-no-expiry', 'staging/stage.lua', 'putOff = bounds[8]', 'putOff = 0'),
+  expiry(
+    'script-postpones-no-expiry',
+    'staging/stage.lua',
+    'expiryPutOffMs = bounds[8]',
+    'expiryPutOffMs = 0',
+  ),
   expiry(
     'script-settles-no-expiry',
     'apply.lua',
@@ -49,7 +54,7 @@ const expiryMutants: readonly Mutant[] = [
   expiry(
     'script-postpones-no-expiry-of-merged-values',
     'collections/elements.lua',
-    'expiry == -1 and -1 or expiry + tx.putOff',
+    'expiry == -1 and -1 or expiry + tx.expiryPutOffMs',
     'expiry',
   ),
 ];
@@ -96,7 +101,9 @@ export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R14',
     name: 'script-prepares-below-the-watermark',
-    patches: [round('if not isAfter(prepare[1], prepare[2], region.floor) then', 'if false then')],
+    patches: [
+      round('if not isAfter(prepare[1], prepare[2], region.lowWatermark) then', 'if false then'),
+    ],
     runner: 'region',
     seeds: [1, 20],
   },
@@ -110,7 +117,7 @@ export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R14',
     name: 'script-votes-twice',
-    patches: [round(`if countHeld(locks, keys, id) > 0 then return { 'd' } end`, '')],
+    patches: [round(`if countLocked(locks, keys, id) > 0 then return { 'd' } end`, '')],
     runner: 'region',
     seeds: [10, 100],
   },
@@ -124,7 +131,7 @@ export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R15',
     name: 'script-acknowledges-unknown-commits',
-    patches: [round('if held > 0 or decision[3] == 1 then', 'if held > 0 then')],
+    patches: [round('if count > 0 or decision[3] == 1 then', 'if count > 0 then')],
     runner: 'region',
     seeds: [1, 10],
   },
@@ -134,8 +141,9 @@ export const scriptMutants: readonly Mutant[] = [
     patches: [
       {
         file: state,
-        find: 'if seen == 0 then return nil end',
-        replace: 'if seen == 0 or seen[1] > region.counter then return nil end',
+        find: 'if lastAcknowledged == 0 then return nil end',
+        replace:
+          'if lastAcknowledged == 0 or lastAcknowledged[1] > region.counter then return nil end',
       },
     ],
     runner: 'region',
@@ -147,8 +155,8 @@ export const scriptMutants: readonly Mutant[] = [
     patches: [
       {
         file: state,
-        find: "',' .. whole(seen[1]) .. ':' .. seen[2] .. ','",
-        replace: "',' .. whole(seen[1]) .. ':'",
+        find: "',' .. whole(counter) .. ':' .. nonce .. ','",
+        replace: "',' .. whole(counter) .. ':'",
       },
     ],
     runner: 'region',
@@ -182,7 +190,7 @@ export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R16',
     name: 'script-leaves-the-same-pair-for-another-outcome',
-    patches: [round('round.mark .. outcomeOf(decisions, letters, copy)', 'round.mark')],
+    patches: [round('round.nonce .. outcomeOf(decisions, letters, copy)', 'round.nonce')],
     runner: 'memory',
     seeds: [1, 10],
   },
@@ -288,8 +296,8 @@ export const scriptMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'functions/region/lua/snapshot.lua',
-        find: 'given[2] == 1 and locksOf(given[4], isFirst and tellsOfAll(given[5])) or {}',
-        replace: 'locksOf(given[4], isFirst and tellsOfAll(given[5]))',
+        find: 'given[2] == 1 and locksOf(given[4], isFirst and hasKeyspaceCommand(given[5])) or {}',
+        replace: 'locksOf(given[4], isFirst and hasKeyspaceCommand(given[5]))',
       },
     ],
     runner: 'region',

@@ -12,10 +12,10 @@ export interface KeptState {
   readonly generation: number;
   readonly epoch: number;
   readonly incarnation: number;
-  readonly floor: string;
+  readonly lowWatermark: string;
   readonly counter: number;
   readonly copyNumber: number;
-  readonly isFar: boolean;
+  readonly hasFarLocks: boolean;
   readonly phase: string;
   readonly history: string;
   readonly settled: string;
@@ -29,10 +29,10 @@ export const emptyState: KeptState = {
   generation: 1,
   epoch: 0,
   incarnation: 0,
-  floor: '0.0',
+  lowWatermark: '0.0',
   counter: 0,
   copyNumber: 0,
-  isFar: false,
+  hasFarLocks: false,
   phase: '',
   history: ',',
   settled: '',
@@ -50,7 +50,19 @@ export async function readState(redis: Redis): Promise<KeptState | null> {
   if (head === null) throw new Error(`not a state: ${text}`);
   const [all, ...fields] = head;
   const [format, generation, epoch, incarnation] = fields.map(Number);
-  const [, , , , floor = '', counter, copyNumber, isFar, phase = '', history, settled] = fields;
+  const [
+    ,
+    ,
+    ,
+    ,
+    lowWatermark = '',
+    counter,
+    copyNumber,
+    hasFarLocks,
+    phase = '',
+    history,
+    settled,
+  ] = fields;
   const second = all.length + Number(history);
   const third = second + Number(settled);
   return {
@@ -58,10 +70,10 @@ export async function readState(redis: Redis): Promise<KeptState | null> {
     generation: generation ?? 0,
     epoch: epoch ?? 0,
     incarnation: incarnation ?? 0,
-    floor,
+    lowWatermark,
     counter: Number(counter),
     copyNumber: Number(copyNumber),
-    isFar: isFar === '1',
+    hasFarLocks: hasFarLocks === '1',
     phase,
     history: text.slice(all.length, second),
     settled: text.slice(second, third),
@@ -74,8 +86,14 @@ export async function writeState(redis: Redis, state: KeptState): Promise<void> 
   const locks = [...state.locks].map(
     ([key, record]) => `${key.length} ${record.length} ${key}${record}`,
   );
-  const numbers = [state.format, state.generation, state.epoch, state.incarnation, state.floor];
-  const rest = [state.counter, state.copyNumber, Number(state.isFar), state.phase];
+  const numbers = [
+    state.format,
+    state.generation,
+    state.epoch,
+    state.incarnation,
+    state.lowWatermark,
+  ];
+  const rest = [state.counter, state.copyNumber, Number(state.hasFarLocks), state.phase];
   const sizes = [state.history.length, state.settled.length];
   const head = `${[...numbers, ...rest, ...sizes].join(' ')}|`;
   const text = `${head}${state.history}${state.settled}${locks.join('')}`;

@@ -138,12 +138,12 @@ local answered = 0
 local plainWithin
 do
 -- The path of the item that is being counted: the first `depth` positions, from the outermost array inwards.
-local place, depth = {}, 0
+local path, depth = {}, 0
 -- The bytes of the reply that is being counted, and their bound.
 local replyBytes, replyBound = 0, 0
 
 local function noteShape(letter, text)
-  insert(shape, concat(place, '.', 1, depth) .. letter)
+  insert(shape, concat(path, '.', 1, depth) .. letter)
   replyBytes = replyBytes + #text + ITEM
   return text
 end
@@ -158,9 +158,9 @@ local function plainItems(items)
     if type(item) == 'string' then
       replyBytes = replyBytes + #item + ITEM
     else
-      place[depth] = index - 1
-      local told = plain(item)
-      if told ~= item then items[index] = told end
+      path[depth] = index - 1
+      local plainItem = plain(item)
+      if plainItem ~= item then items[index] = plainItem end
     end
   end
   depth = depth - 1
@@ -190,10 +190,10 @@ end
 function plainWithin(bound, reply, ...)
   local notes = #shape
   depth, replyBytes, replyBound = select('#', ...), 0, bound
-  for index = 1, depth do place[index] = (select(index, ...)) end
-  local told = plain(reply)
+  for index = 1, depth do path[index] = (select(index, ...)) end
+  local plainReply = plain(reply)
   answered = answered + replyBytes
-  if replyBytes <= bound then return told, replyBytes end
+  if replyBytes <= bound then return plainReply, replyBytes end
   for index = #shape, notes + 1, -1 do shape[index] = nil end
   return nil, replyBytes
 end

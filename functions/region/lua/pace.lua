@@ -13,7 +13,7 @@ function module.begin(isScript)
   hasScripts = hasScripts or isScript == true
   if beginBy then return end
   local now = moment()
-  beginBy, voteBy = now + tx.longest, now + tx.voteMs
+  beginBy, voteBy = now + tx.stagingMs, now + tx.voteMs
 end
 
 -- True if transactions that have not begun have to wait for a later round.

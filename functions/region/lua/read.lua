@@ -5,8 +5,8 @@
 -- Guarantees: as snapshot.lua. It changes nothing, and leaves snapshots that it cannot judge or read to that script.
 --
 -- KEYS: STATE and LEASE (region-state.lua), and the keys to read
--- ARGV: generation, isStrong, isLeased, counter and mark of the pair `seen`, empty for none, and the keys whose locks
--- matter; as in snapshot.lua
+-- ARGV: generation, isStrong, isLeased, counter and nonce of the last acknowledged pair, empty for none, and the keys
+-- whose locks matter; as in snapshot.lua
 --
 -- Replies, read by decoding.ts:
 --   {'v', {{key, incarnation, sequence}…}, value…}   the locks met, as in snapshot.lua, and a value or nil per key
@@ -18,18 +18,18 @@ local MORE = { 'm' }
 local found = redis.pcall('MGET', unpack(KEYS))
 local state = found[1]
 if not state then return MORE end
-local generation, isFar, phase, marks, settled, first = match(state,
+local generation, hasFarLocks, phase, historyBytes, settledBytes, first = match(state,
   '^3 (%d+) %d+ %d+ %d+%.%d+ %d+ %d+ ([01]) ([^ ]*) (%d+) (%d+)|()')
 if generation ~= ARGV[1] then return MORE end
 if ARGV[4] ~= '' then
   local at = string.find(state, ',' .. ARGV[4] .. ':' .. ARGV[5] .. ',', first, true)
-  if not at or at >= first + marks then return MORE end
+  if not at or at >= first + historyBytes then return MORE end
 end
 
 local met = {}
 if ARGV[2] == '1' then
-  if phase ~= '' or isFar == '1' or (ARGV[3] == '1' and not found[2]) then return MORE end
-  local at = first + marks + settled
+  if phase ~= '' or hasFarLocks == '1' or (ARGV[3] == '1' and not found[2]) then return MORE end
+  local at = first + historyBytes + settledBytes
   if at <= #state then
     local wanted = { [EVERY] = true }
     for index = 6, #ARGV do wanted[ARGV[index]] = true end

@@ -3,16 +3,15 @@
 -- settled transactions, and the locks. It has no data of users, except in lock records.
 --
 -- The string, under STATE:
---   3 <generation> <epoch> <incarnation> <floor> <counter> <copyNumber> <isFar> <phase> <bytes> <bytes>|
+--   3 <generation> <epoch> <incarnation> <lowWatermark> <counter> <copyNumber> <hasFarLocks> <phase> <bytes> <bytes>|
 --   <history><settled><locks>
---   floor     <incarnation>.<sequence>, the low watermark: every transaction up to it is settled
---   isFar     1 if the hash LOCK may have locks too
---   phase     the token of the copy that fills the region, or nothing
---   bytes     the lengths of `history` and of `settled`
---   history   `,` and then `<counter>:<mark>,` per round, oldest first: the mark is its nonce, and the digest of
---             round.lua if it has one
---   settled   `<incarnation>.<first>-<last>,` per run of settled transactions above the low watermark, in their order
---   locks     `<bytes> <bytes> <key><record>` per lock
+--   lowWatermark   <incarnation>.<sequence>: every transaction up to it is settled
+--   hasFarLocks    1 if the hash LOCK may have locks too
+--   phase          the token of the copy that fills the region, or nothing
+--   bytes          the lengths of `history` and of `settled`
+--   history        `,` and then `<counter>:<nonce>,` per round, oldest first; a digest may follow a nonce (round.lua)
+--   settled        `<incarnation>.<first>-<last>,` per run of settled transactions above the low watermark, in order
+--   locks          `<bytes> <bytes> <key><record>` per lock
 --
 -- A lock record is a packed string, `<incarnation>.<sequence>|<intent>`; apply.lua describes the intents. The locks of
 -- a transaction are near, in the string, if all of them fit there; else all are far, in LOCK, a hash of records by key.
@@ -52,8 +51,8 @@ end
 -- The state of a region that begins.
 local function newRegion(generation)
   return {
-    generation = generation, epoch = 0, incarnation = 0, floor = { 0, 0 }, counter = 0, copyNumber = 0, phase = '',
-    history = ',', settled = '', lockText = '', isFar = false, far = {},
+    generation = generation, epoch = 0, incarnation = 0, lowWatermark = { 0, 0 }, counter = 0, copyNumber = 0,
+    phase = '', history = ',', settled = '', lockText = '', hasFarLocks = false, far = {},
   }
 end
 
@@ -61,20 +60,21 @@ end
 
 -- The state in a string of this format, or { laterFormat = number } for a later one. Raises an error for another text.
 local function parseRegion(text)
-  local generation, epoch, incarnation, floor1, floor2, counter, copyNumber, isFar, phase, marks, settled, at =
+  local generation, epoch, incarnation, lowIncarnation, lowSequence, counter, copyNumber, hasFarLocks, phase,
+    historyBytes, settledBytes, at =
     match(text, '^3 (%d+) (%d+) (%d+) (%d+)%.(%d+) (%d+) (%d+) ([01]) ([^ ]*) (%d+) (%d+)|()')
   if not generation then
     local other = tonumber(match(text, '^%d+ ') or 0)
     if other <= FORMAT then error('the state of the shard cannot be read', 0) end
     return { laterFormat = other }
   end
-  local second = at + marks
-  local third = second + settled
+  local second = at + historyBytes
+  local third = second + settledBytes
   return {
     generation = tonumber(generation), epoch = tonumber(epoch), incarnation = tonumber(incarnation),
-    floor = { tonumber(floor1), tonumber(floor2) }, counter = tonumber(counter), copyNumber = tonumber(copyNumber),
-    isFar = isFar == '1', phase = phase, history = sub(text, at, second - 1), settled = sub(text, second, third - 1),
-    lockText = sub(text, third), far = {},
+    lowWatermark = { tonumber(lowIncarnation), tonumber(lowSequence) }, counter = tonumber(counter),
+    copyNumber = tonumber(copyNumber), hasFarLocks = hasFarLocks == '1', phase = phase,
+    history = sub(text, at, second - 1), settled = sub(text, second, third - 1), lockText = sub(text, third), far = {},
   }
 end
 
@@ -129,15 +129,16 @@ local function addSettled(region, incarnation, sequence)
   end
 end
 
--- Raises the low watermark, unless `floor` is lower, and forgets the settled transactions up to it.
-local function raiseFloor(region, floor)
-  if not isAfter(floor[1], floor[2], region.floor) then return end
-  region.floor = floor
+-- Raises the region's low watermark to the given one, unless that is lower, and forgets the settled transactions up to
+-- it.
+local function raiseLowWatermark(region, lowWatermark)
+  if not isAfter(lowWatermark[1], lowWatermark[2], region.lowWatermark) then return end
+  region.lowWatermark = lowWatermark
   if region.settled == '' and not region.runs then return end
   local kept = {}
   for _, run in ipairs(runsOf(region)) do
-    if isAfter(run[1], run[3], floor) then
-      if not isAfter(run[1], run[2], floor) then run[2] = floor[2] + 1 end
+    if isAfter(run[1], run[3], lowWatermark) then
+      if not isAfter(run[1], run[2], lowWatermark) then run[2] = lowWatermark[2] + 1 end
       insert(kept, run)
     end
   end
@@ -158,16 +159,16 @@ local function readOldRegion()
   if format >= FORMAT then return { laterFormat = format } end
   local region = newRegion(tonumber(found[1]))
   region.epoch, region.incarnation = tonumber(found[2]), tonumber(found[3])
-  region.floor = { orderOf(found[4]) }
+  region.lowWatermark = { orderOf(found[4]) }
   region.counter, region.phase, region.copyNumber = tonumber(found[5]), found[7] or '', tonumber(found[8] or 0)
-  local marks = {}
-  for mark in string.gmatch(found[6], '[^,]+') do insert(marks, mark) end
-  for index, mark in ipairs(marks) do
-    region.history = region.history .. whole(region.counter - #marks + index) .. ':' .. mark .. ','
+  local nonces = {}
+  for nonce in string.gmatch(found[6], '[^,]+') do insert(nonces, nonce) end
+  for index, nonce in ipairs(nonces) do
+    region.history = region.history .. whole(region.counter - #nonces + index) .. ':' .. nonce .. ','
   end
   local holders = {}
   for _, record in ipairs(must('HVALS', LOCK)) do
-    holders[holderOf(record)], region.isFar = true, true
+    holders[holderOf(record)], region.hasFarLocks = true, true
   end
   for _, id in ipairs(must('ZRANGE', OLD_SETTLED, '0', '-1')) do
     if not holders[id] then addSettled(region, orderOf(id)) end
@@ -209,7 +210,7 @@ end
 -- The known records by key, which then include the locks of all `keys`.
 local function readLocks(region, keys)
   local locks = knownLocks(region)
-  if not region.isFar then return locks end
+  if not region.hasFarLocks then return locks end
   for first = 1, #keys, CHUNK do
     local last = math.min(first + CHUNK - 1, #keys)
     for index, record in ipairs(must('HMGET', LOCK, unpack(keys, first, last))) do
@@ -222,28 +223,28 @@ end
 -- The records of all locks, by key.
 local function readAllLocks(region)
   local locks = knownLocks(region)
-  if not region.isFar then return locks end
+  if not region.hasFarLocks then return locks end
   local flat = must('HGETALL', LOCK)
   for index = 1, #flat, 2 do locks[flat[index]], region.far[flat[index]] = flat[index + 1], true end
   return locks
 end
 
 -- The number of `keys` that the transaction has locked.
-local function countHeld(locks, keys, id)
-  local held = 0
+local function countLocked(locks, keys, id)
+  local count = 0
   for _, key in ipairs(keys) do
-    if locks[key] and holderOf(locks[key]) == id then held = held + 1 end
+    if locks[key] and holderOf(locks[key]) == id then count = count + 1 end
   end
-  return held
+  return count
 end
 
 -- Those of `keys` that the transaction has locked.
-local function heldKeys(locks, keys, id)
-  local held = {}
+local function lockedKeys(locks, keys, id)
+  local locked = {}
   for _, key in ipairs(keys) do
-    if locks[key] and holderOf(locks[key]) == id then insert(held, key) end
+    if locks[key] and holderOf(locks[key]) == id then insert(locked, key) end
   end
-  return held
+  return locked
 end
 
 -- Removes the locks of these keys; writeRegion removes far ones from LOCK after it has written the state.
@@ -260,7 +261,7 @@ local function dropLocks(region, keys)
 end
 
 -- Adds the locks of one transaction, a flat list of (key, record): near ones if all of them fit, else far ones.
-local function takeLocks(region, records)
+local function addLocks(region, records)
   local size, locks = 0, region.locks
   if not region.nearBytes then
     region.nearBytes = 0
@@ -304,8 +305,8 @@ end
 local function encodeRegion(region)
   local settled = settledText(region)
   return format('3 %.0f %.0f %.0f %.0f.%.0f %.0f %.0f %s %s %.0f %.0f|', region.generation, region.epoch,
-    region.incarnation, region.floor[1], region.floor[2], region.counter, region.copyNumber,
-    region.isFar and '1' or '0', region.phase, #region.history, #settled) .. region.history .. settled
+    region.incarnation, region.lowWatermark[1], region.lowWatermark[2], region.counter, region.copyNumber,
+    region.hasFarLocks and '1' or '0', region.phase, #region.history, #settled) .. region.history .. settled
     .. lockText(region)
 end
 
@@ -314,9 +315,9 @@ end
 local function writeRegion(region)
   local values = region.values
   if region.farAdded then
-    region.isFar = true
-  elseif region.isFar and not region.farDropped and must('EXISTS', LOCK) == 0 then
-    region.isFar = false
+    region.hasFarLocks = true
+  elseif region.hasFarLocks and not region.farDropped and must('EXISTS', LOCK) == 0 then
+    region.hasFarLocks = false
   end
   local text = encodeRegion(region)
   if values and #values > 0 then
@@ -344,10 +345,10 @@ end
 
 -- History ------------------------------------------------------------------------------------------------------------
 
--- Appends a mark under the next counter, and forgets the oldest one if there were more than `kept`.
-local function appendMark(region, mark, kept)
+-- Appends a pair with the next counter, and forgets the oldest one if there were more than `kept`.
+local function appendPair(region, nonce, kept)
   region.counter = region.counter + 1
-  region.history = region.history .. whole(region.counter) .. ':' .. mark .. ','
+  region.history = region.history .. whole(region.counter) .. ':' .. nonce .. ','
   local oldest = tonumber(match(region.history, '^,(%d+):'))
   if region.counter - oldest >= kept then
     region.history = sub(region.history, (string.find(region.history, ',', 2, true)))
@@ -355,18 +356,19 @@ local function appendMark(region, mark, kept)
 end
 
 -- The last `count` pairs, in the form of the history.
-local function lastMarks(region, count)
+local function lastPairs(region, count)
   local first = string.find(region.history, ',' .. whole(region.counter - count + 1) .. ':', 1, true)
   return first and sub(region.history, first) or region.history
 end
 
--- Nil if the region has the pair `seen`, or if that is 0; else the refusal: 'history' if the pair is older than the
--- kept history, or 'lost'.
-local function lossOf(region, seen)
-  if seen == 0 then return nil end
-  if string.find(region.history, ',' .. whole(seen[1]) .. ':' .. seen[2] .. ',', 1, true) then return nil end
+-- Nil if the region has the pair `lastAcknowledged`, or if that is 0; else the refusal: 'history' if the pair is older
+-- than the kept history, or 'lost'.
+local function lossOf(region, lastAcknowledged)
+  if lastAcknowledged == 0 then return nil end
+  local counter, nonce = lastAcknowledged[1], lastAcknowledged[2]
+  if string.find(region.history, ',' .. whole(counter) .. ':' .. nonce .. ',', 1, true) then return nil end
   local oldest = tonumber(match(region.history, '^,(%d+):'))
-  return (seen[1] > region.counter or (oldest and seen[1] >= oldest)) and 'lost' or 'history'
+  return (counter > region.counter or (oldest and counter >= oldest)) and 'lost' or 'history'
 end
 
 -- Refusals -----------------------------------------------------------------------------------------------------------

@@ -6,10 +6,10 @@
 -- be repeated.
 --
 -- ARGV[1]: a JSON text, written by encoding.ts:
---   [generation, epoch, incarnation, begin, askOlder, floor, seen, mark, decisions, prepares, bounds, role, lease,
---   takes, grows, copy]
---   floor      [incarnation, sequence]
---   seen       [counter, mark], or 0
+--   [generation, epoch, incarnation, begin, askOlder, lowWatermark, lastAcknowledged, nonce, decisions, prepares,
+--   bounds, role, lease, takes, grows, copy]
+--   lowWatermark       [incarnation, sequence]
+--   lastAcknowledged   [counter, nonce], or 0
 --   decision   [incarnation, sequence, isCommit, keys]
 --   prepare    [incarnation, sequence, now, keys, parts]; a part is [checks, operations], or
 --              [checks, operations, 1] if it continues after an operation that fails
@@ -38,7 +38,7 @@
 --   Booleans are 0 and 1.
 --
 -- Replies, read by decoding.ts; a nil is one of Redis:
---   {'d', 'alr…', {vote…}, ',counter:mark,…', {{incarnation, sequence, keys}…}, 0|1, clock|nil, copy|nil,
+--   {'d', 'alr…', {vote…}, ',counter:nonce,…', {{incarnation, sequence, keys}…}, 0|1, clock|nil, copy|nil,
 --    0|1|nil}                                                                                            executed
 --       the replies to the decisions: a acknowledged, l lost, r refused, u of a form that this release does not know
 --       then the votes, the last pairs, the locks of older incarnations, 1 if these are not all, the clock in ms, the
@@ -71,18 +71,18 @@ end
 -- has to be written even if it does not.
 local function raiseRegion(region, round)
   local epoch, incarnation = math.max(region.epoch, round.epoch), math.max(region.incarnation, round.incarnation)
-  local floorMoves = isAfter(round.floor[1], round.floor[2], region.floor)
+  local watermarkRises = isAfter(round.lowWatermark[1], round.lowWatermark[2], region.lowWatermark)
   -- The loss of a raised fence has to show too: the messages that it keeps away could come again.
   local isRaised = epoch > region.epoch or incarnation > region.incarnation
   region.epoch, region.incarnation = epoch, incarnation
-  raiseFloor(region, round.floor)
-  local leavesMark = isRaised or #round.decisions > 0 or #round.prepares > 0 or round.copy ~= false
-  return leavesMark, floorMoves or region.isOld
+  raiseLowWatermark(region, round.lowWatermark)
+  local leavesPair = isRaised or #round.decisions > 0 or #round.prepares > 0 or round.copy ~= false
+  return leavesPair, watermarkRises or region.isOld
 end
 
 -- The known records by key, which include the locks of all keys of the round.
 local function readKnown(region, round)
-  if not region.isFar then return knownLocks(region) end
+  if not region.hasFarLocks then return knownLocks(region) end
   local keys = #round.prepares > 0 and { EVERY } or {}
   for _, decision in ipairs(round.decisions) do
     for _, key in ipairs(decision[4]) do insert(keys, key) end
@@ -111,16 +111,16 @@ end
 local function judge(region, decision, incarnation, locks)
   local id, keys = idOf(decision[1], decision[2]), decision[4]
   if decision[1] > incarnation then return 'r' end
-  if not isAfter(decision[1], decision[2], region.floor) then return 'a' end
-  local held = countHeld(locks, keys, id)
+  if not isAfter(decision[1], decision[2], region.lowWatermark) then return 'a' end
+  local count = countLocked(locks, keys, id)
   if isSettled(region, decision[1], decision[2]) then
     -- It was applied, and the script stopped before it had removed all locks.
-    if held > 0 then dropLocks(region, heldKeys(locks, keys, id)) end
+    if count > 0 then dropLocks(region, lockedKeys(locks, keys, id)) end
     addLeftovers(region, id, keys)
     return 'a'
   end
-  if held == #keys and held > 0 then return nil, deciding().planOf(id, decision[3] == 1, keys, locks) end
-  if held > 0 or decision[3] == 1 then return 'l' end
+  if count == #keys and count > 0 then return nil, deciding().planOf(id, decision[3] == 1, keys, locks) end
+  if count > 0 or decision[3] == 1 then return 'l' end
   addSettled(region, decision[1], decision[2])
   -- Its prepare may have stopped before it added the locks.
   addLeftovers(region, id, keys)
@@ -166,7 +166,7 @@ end
 -- The vote against a transaction about all keys, nil if there is no lock: any lock is in its way.
 local function objectionToAll(region, locks)
   for key, record in pairs(locks) do return lockedVote(key, record) end
-  if not region.isFar then return nil end
+  if not region.hasFarLocks then return nil end
   local cursor, flat = '0', nil
   repeat
     -- One step of a scan may find nothing even if there are locks.
@@ -180,8 +180,8 @@ local function objection(prepare, round, region, locks)
   local id, keys = idOf(prepare[1], prepare[2]), prepare[4]
   if round.epoch < region.epoch then return { 'f', 'epoch' } end
   if prepare[1] < region.incarnation then return { 'f', 'incarnation' } end
-  if not isAfter(prepare[1], prepare[2], region.floor) then return { 't' } end
-  if countHeld(locks, keys, id) > 0 then return { 'd' } end
+  if not isAfter(prepare[1], prepare[2], region.lowWatermark) then return { 't' } end
+  if countLocked(locks, keys, id) > 0 then return { 'd' } end
   if isSettled(region, prepare[1], prepare[2]) then return { 't' } end
   if locks[EVERY] then return lockedVote(EVERY, locks[EVERY]) end
   for _, key in ipairs(keys) do
@@ -213,7 +213,7 @@ function prepareAll(region, round, locks)
         local id = idOf(prepare[1], prepare[2])
         item, reason, isEndless = staging.stage(id, prepare[3], prepare[4], prepare[5], round.bounds)
       end
-      if item and #item.records > 0 then takeLocks(region, item.records) end
+      if item and #item.records > 0 then addLocks(region, item.records) end
       vote = item and item.vote or refusedVote(reason, isEndless)
     end
     votes[index], letters[index] = vote, vote[1]
@@ -259,54 +259,54 @@ local function readRound()
   local given = decodeGiven(ARGV[1])
   return {
     generation = given[1], epoch = given[2], incarnation = given[3], begin = given[4] == 1, askOlder = given[5] == 1,
-    floor = given[6], seen = given[7], mark = given[8], decisions = given[9], prepares = given[10], bounds = given[11],
-    isVoter = given[12] == 0, lease = given[13] ~= 0 and given[13], takes = given[14], grows = given[15] == 1,
-    copy = given[16] ~= 0 and given[16],
+    lowWatermark = given[6], lastAcknowledged = given[7], nonce = given[8], decisions = given[9],
+    prepares = given[10], bounds = given[11], isVoter = given[12] == 0, lease = given[13] ~= 0 and given[13],
+    takes = given[14], grows = given[15] == 1, copy = given[16] ~= 0 and given[16],
   }
 end
 
 -- The state that the round is judged by: the stored one, a new one if the region takes the round's generation, or nil.
-local function regionFor(held, round)
+local function regionFor(stored, round)
   local begins = round.copy and round.copy[1] == 'b'
-  if not held then
+  if not stored then
     -- Keys without a state are somebody else's: no region begins over more of them than an operator has agreed to.
     local mayBegin = (begins or (round.begin and round.isVoter)) and countKeys() <= round.takes
     return mayBegin and newRegion(round.generation) or nil
   end
-  if not begins or held.generation == round.generation then return held end
+  if not begins or stored.generation == round.generation then return stored end
   for _, generation in ipairs(round.copy[4]) do
-    if generation == held.generation then return newRegion(round.generation) end
+    if generation == stored.generation then return newRegion(round.generation) end
   end
   -- The state of another Lockstep may be replaced, with no more keys than an operator has agreed to lose.
-  if round.copy[5] == held.generation and countKeys() <= round.takes then return newRegion(round.generation) end
-  return held
+  if round.copy[5] == stored.generation and countKeys() <= round.takes then return newRegion(round.generation) end
+  return stored
 end
 
 local function isInPhase(region, round) return round.isVoter and region.phase ~= '' and round.epoch <= region.epoch end
 
 return answer(#ARGV[1], function()
   local round = readRound()
-  local held, lease = readRegion(round.lease)
-  if laterFormat(held) then return laterFormat(held) end
-  local region = regionFor(held, round)
-  if not region or region.generation ~= round.generation then return refusedFor(held) end
-  local refusal = lossOf(region, round.seen) or (isInPhase(region, round) and 'phase')
+  local stored, lease = readRegion(round.lease)
+  if laterFormat(stored) then return laterFormat(stored) end
+  local region = regionFor(stored, round)
+  if not region or region.generation ~= round.generation then return refusedFor(stored) end
+  local refusal = lossOf(region, round.lastAcknowledged) or (isInPhase(region, round) and 'phase')
   if refusal then return { 'f', refusal } end
 
   local endsPhase = round.isVoter and region.phase ~= ''
   if round.isVoter then region.phase, region.copyNumber = '', 0 end
   local copyRefusal = round.copy and enterCopy(region, round)
-  if held and held ~= region then dropShard(held) end
+  if stored and stored ~= region then dropShard(stored) end
   region.probes = round.grows
-  local leavesMark, isChanged = raiseRegion(region, round)
+  local leavesPair, isChanged = raiseRegion(region, round)
   local locks = readKnown(region, round)
   local decisions = decide(region, round, locks)
   local votes, letters = prepareAll(region, round, locks)
   local copy = round.copy and (copyRefusal or performCopy(region, round)) or nil
-  if leavesMark then appendMark(region, round.mark .. outcomeOf(decisions, letters, copy), round.bounds[1]) end
+  if leavesPair then appendPair(region, round.nonce .. outcomeOf(decisions, letters, copy), round.bounds[1]) end
   local older, isTruncated = {}, 0
   if round.askOlder then older, isTruncated = olderLocks(region, round.incarnation, round.bounds[3]) end
-  if leavesMark or isChanged or endsPhase or region ~= held then
+  if leavesPair or isChanged or endsPhase or region ~= stored then
     writeRegion(region)
     if region.applied then deciding().finish(region) end
   end
@@ -314,6 +314,6 @@ return answer(#ARGV[1], function()
   -- Nobody waits for a region without a vote, and its coordinator has to know when it can be copied.
   if not round.isVoter and isFull == nil then isFull = loadMemory().look() end
   local fullness = isFull ~= nil and (isFull and 1 or 0)
-  return { 'd', decisions, votes, lastMarks(region, round.bounds[2]), older, isTruncated, round.lease and clock(),
+  return { 'd', decisions, votes, lastPairs(region, round.bounds[2]), older, isTruncated, round.lease and clock(),
     copy or false, fullness }
 end)

@@ -6,10 +6,10 @@
 -- replica may answer.
 --
 -- ARGV[1]: a JSON text, written by encoding.ts:
---   [generation, isStrong, decisions, keys, commands, bound, isLeased, seen, inScript, lcsSteps, longest]
+--   [generation, isStrong, decisions, keys, commands, bound, isLeased, lastAcknowledged, inScript, lcsSteps, longest]
 --   isStrong   0 skips the locks and the lease
 --   isLeased   1 asks for a lease, if the snapshot is strong
---   seen       [counter, mark], or 0
+--   lastAcknowledged   [counter, nonce], or 0
 --   decision   as in round.lua; only commits are applied
 --   command    [args]. SCAN, KEYS, RANDOMKEY and DBSIZE omit Lockstep's own keys, and report every lock if the snapshot
 --              is strong and settles nothing.
@@ -42,8 +42,8 @@ local function settle(region, decisions)
   local locks, module = readLocks(region, keys), loadDecisions()
   for _, decision in ipairs(decisions) do
     local id = idOf(decision[1], decision[2])
-    local isHeld = #decision[4] > 0 and countHeld(locks, decision[4], id) == #decision[4]
-    if decision[3] == 1 and isHeld then
+    local isLocked = #decision[4] > 0 and countLocked(locks, decision[4], id) == #decision[4]
+    if decision[3] == 1 and isLocked then
       if not settled[id] then insert(plans, module.planOf(id, true, decision[4], locks)) end
       settled[id] = true
     end
@@ -134,11 +134,11 @@ local function visibleCount()
   return must('DBSIZE') - overMany('EXISTS', nil, names)
 end
 
-local aboutAll = { SCAN = scan, KEYS = keysLike, RANDOMKEY = randomKey, DBSIZE = visibleCount }
+local keyspaceCommands = { SCAN = scan, KEYS = keysLike, RANDOMKEY = randomKey, DBSIZE = visibleCount }
 
-local function tellsOfAll(commands)
+local function hasKeyspaceCommand(commands)
   for _, command in ipairs(commands) do
-    if aboutAll[command[1][1]] then return true end
+    if keyspaceCommands[command[1][1]] then return true end
   end
   return false
 end
@@ -197,9 +197,9 @@ end
 
 local read
 function read(arguments)
-  local own = aboutAll[arguments[1]]
-  if own then return own(arguments) end
-  if arguments[1] == 'EVAL_RO' then return scriptReadHost()(arguments, touched, aboutAll, read) end
+  local keyspaceCommand = keyspaceCommands[arguments[1]]
+  if keyspaceCommand then return keyspaceCommand(arguments) end
+  if arguments[1] == 'EVAL_RO' then return scriptReadHost()(arguments, touched, keyspaceCommands, read) end
   if arguments[1] == 'LCS' then return compare(arguments) end
   local tooMuch = excess(arguments)
   if tooMuch then return { err = tooMuch } end
@@ -228,16 +228,16 @@ end
 local function readAll(commands, sizes, bound, longest)
   local replies, left, spent, readOne = {}, bound, 0, within(longest)
   for index, command in ipairs(commands) do
-    local isKnown, told, bytes = sizes[index] ~= nil, nil, nil
+    local isKnown, reply, bytes = sizes[index] ~= nil, nil, nil
     -- Replies that turn out too large count too, so that the work is bounded as well.
     if spent <= bound and (not isKnown or sizes[index] <= left) then
-      told, bytes = plainWithin(left, readOne(command[1]), index - 1)
+      reply, bytes = plainWithin(left, readOne(command[1]), index - 1)
       spent = spent + bytes
     end
-    if told == nil then
+    if reply == nil then
       replies[index] = plainWithin(MUCH, TOO_LARGE, index - 1)
     else
-      replies[index], left = told, left - bytes
+      replies[index], left = reply, left - bytes
     end
   end
   return replies
@@ -245,8 +245,8 @@ end
 
 -- The locks of `keys` and of those that scripts have touched; every lock if a command was about all keys, unless the
 -- caller retries with commits to settle and has them already.
-local function locksOf(keys, isAboutAll)
-  if isAboutAll or touched.all then return everyLock(region) end
+local function locksOf(keys, readsKeyspace)
+  if readsKeyspace or touched.all then return everyLock(region) end
   local list = {}
   for _, key in ipairs(keys) do
     insert(list, key)
@@ -272,6 +272,6 @@ return answer(#ARGV[1], function()
   local replies = readAll(given[5], sizes, given[6], given[11])
   local isFirst = #given[3] == 0
   touched.all = touched.all and isFirst
-  local met = given[2] == 1 and locksOf(given[4], isFirst and tellsOfAll(given[5])) or {}
+  local met = given[2] == 1 and locksOf(given[4], isFirst and hasKeyspaceCommand(given[5])) or {}
   return { 'q', replies, concat(shape, ' '), met }
 end)

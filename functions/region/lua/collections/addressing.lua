@@ -17,7 +17,7 @@ do
       kind = must('TYPE', key).ok
       length = lengths[kind] and must(lengths[kind], key) or 0
     end
-    if length <= tx.few then return false end
+    if length <= tx.elementsCopied then return false end
     elements = elements or loadElements()
     return elements.begin(key, state, kind, length)
   end

@@ -66,19 +66,19 @@ function module.begin(key, state, kind, size)
 end
 
 -- Returns the state of a part to which `rewind` goes back.
-function module.markOf(part)
+function module.savepointOf(part)
   return { #part.journal, part.cut[LOW], part.cut[HIGH], part.side[LOW], part.side[HIGH] }
 end
 
--- Forgets everything that was read since the mark: the shadow is again as it was then.
-function module.rewind(part, mark)
-  for index = #part.journal, mark[1] + 1, -1 do
+-- Forgets everything that was read since the savepoint: the shadow is again as it was then.
+function module.rewind(part, savepoint)
+  for index = #part.journal, savepoint[1] + 1, -1 do
     local element = part.journal[index]
     if part.known[element] then part.present = part.present - 1 end
     part.known[element], part.journal[index] = nil, nil
   end
   part.reached, part.edges, part.ranges = { 0, 0 }, {}, {}
-  part.cut, part.side = { mark[2], mark[3] }, { mark[4], mark[5] }
+  part.cut, part.side = { savepoint[2], savepoint[3] }, { savepoint[4], savepoint[5] }
 end
 
 -- Notes an element that was unknown, with its value in the base, and adds it to the elements for the shadow.
@@ -205,11 +205,11 @@ function module.makeWhole(key, state)
   local part, name, work = state.part, shadowName(tx.id, key), PREFIX .. 'work:' .. tx.id .. ':' .. key
   module.make(key, part)
   protect(key, state)
-  insert(tx.made, work)
+  insert(tx.stagedNames, work)
   must('RENAME', name, work)
   must('COPY', key, name, 'REPLACE')
   local expiry, rest = seal(part, work)
-  mergers.merge(rest and letters[part.kind] or 'x', work, name, expiry == -1 and -1 or expiry + tx.putOff, rest)
+  mergers.merge(rest and letters[part.kind] or 'x', work, name, expiry == -1 and -1 or expiry + tx.expiryPutOffMs, rest)
   must('UNLINK', work)
   state.at, state.part = 'shadow', nil
 end

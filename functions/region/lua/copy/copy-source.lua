@@ -26,18 +26,18 @@ local call = redis.call
 -- The number of keys above which the table of escapes pays off.
 local MANY_KEYS = 50
 
--- Reads from `place` on, up to `bound` bytes, in chunks of a number of elements that their average size suggests; the
--- first chunk has one. `fetch` returns a chunk, and the place after it or nil. Returns the parts, the place from which
--- to continue or nil, and the bytes.
-local function gather(place, bound, fetch)
+-- Reads from `position` on, up to `bound` bytes, in chunks of a number of elements that their average size suggests;
+-- the first chunk has one. `fetch` returns a chunk, and the position after it or nil. Returns the parts, the position
+-- from which to continue or nil, and the bytes.
+local function gather(position, bound, fetch)
   local parts, size, count, fetched = {}, 0, 1, 0
   while true do
-    local chunk, after = fetch(place, count)
+    local chunk, after = fetch(position, count)
     -- The encoding adds a few characters per part.
     local added = leastBytes(chunk) + 4 * #chunk
-    if size > 0 and size + added > bound then return parts, place, size end
+    if size > 0 and size + added > bound then return parts, position, size end
     for _, part in ipairs(chunk) do insert(parts, part) end
-    size, fetched, place = size + added, fetched + count, after
+    size, fetched, position = size + added, fetched + count, after
     if not after or size >= bound then return parts, after, size end
     count = math.max(1, math.min(MANY, math.floor((bound - size) / (size / fetched + 1) / 2)))
   end
@@ -47,14 +47,14 @@ end
 local function byRank(length, range, option)
   return function(key, from, bound)
     local total, first = must(length, key), tonumber(from) or 0
-    local parts, after, size = gather(first, bound, function(place, count)
+    local parts, after, size = gather(first, bound, function(position, count)
       local chunk
       if option then
-        chunk = must(range, key, whole(place), whole(place + count - 1), option)
+        chunk = must(range, key, whole(position), whole(position + count - 1), option)
       else
-        chunk = must(range, key, whole(place), whole(place + count - 1))
+        chunk = must(range, key, whole(position), whole(position + count - 1))
       end
-      if place + count < total then return chunk, place + count end
+      if position + count < total then return chunk, position + count end
       return chunk, nil
     end)
     return parts, after and whole(after), size, first
@@ -64,8 +64,8 @@ end
 -- Returns a reader by cursor.
 local function byScan(command)
   return function(key, from, bound)
-    local parts, after, size = gather(from == '' and '0' or from, bound, function(place, count)
-      local reply = must(command, key, place, 'COUNT', whole(count))
+    local parts, after, size = gather(from == '' and '0' or from, bound, function(position, count)
+      local reply = must(command, key, position, 'COUNT', whole(count))
       if reply[1] ~= '0' then return reply[2], reply[1] end
       return reply[2], nil
     end)
@@ -140,8 +140,8 @@ local function addPending(key, groups, low, high, bound, byId, ids)
   return high
 end
 
-local function fetchEntries(key, groups, place, count)
-  local low = place == '' and '-' or '(' .. place
+local function fetchEntries(key, groups, position, count)
+  local low = position == '' and '-' or '(' .. position
   local found, byId, ids = must('XRANGE', key, low, '+', 'COUNT', whole(count)), {}, {}
   for _, entry in ipairs(found) do
     byId[entry[1]] = { entry[1], entry[2] }
@@ -159,8 +159,8 @@ end
 
 local function readStream(key, from, bound)
   local groups = groupsOf(key)
-  local parts, after, size = gather(from, bound, function(place, count)
-    return fetchEntries(key, groups, place, count)
+  local parts, after, size = gather(from, bound, function(position, count)
+    return fetchEntries(key, groups, position, count)
   end)
   return parts, after, size, 0, aboutStream(key, groups)
 end

@@ -19,7 +19,7 @@ function dropShard(region)
   local _, failure = overMany('UNLINK', nil, names)
   if failure then error(failure, 0) end
   must('UNLINK', LEASE, LOCK, OLD_STATE, OLD_SETTLED)
-  region.locks, region.far, region.isFar, region.isChanged, region.isOld = {}, {}, false, true, nil
+  region.locks, region.far, region.hasFarLocks, region.isChanged, region.isOld = {}, {}, false, true, nil
   region.settled, region.runs = '', nil
 end
 

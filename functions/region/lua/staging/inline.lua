@@ -155,9 +155,9 @@ function commands.SET(args, key, state)
     if old == nil then return nil end
   end
   if (mustBe == 'NX' and isPresent) or (mustBe == 'XX' and not isPresent) then return isAsked and old or false end
-  local told = put(state, args[3], keeps and isPresent and state.pxat or pxat)
+  local reply = put(state, args[3], keeps and isPresent and state.pxat or pxat)
   if isAsked then return old end
-  return told
+  return reply
 end
 
 local function delete(operation)
@@ -185,10 +185,10 @@ local function perform(operation)
 end
 
 -- Returns the reply as it is sent, and its bytes. Adds its type to `notes`, in the form of reply-shape.ts.
-local function sentForm(reply, notes, part, place)
+local function sentForm(reply, notes, part, position)
   if type(reply) == 'string' then return reply, #reply + ITEM end
   if type(reply) ~= 'table' then return reply, 2 * ITEM end
-  notes[#notes + 1] = whole(part) .. '.' .. whole(place) .. 's'
+  notes[#notes + 1] = whole(part) .. '.' .. whole(position) .. 's'
   return reply.ok, #reply.ok + ITEM
 end
 
@@ -209,11 +209,11 @@ return function(round, prepare)
     if #part[1] > 0 then return nil end
     local replies = { 0 }
     bytes = bytes + 3 * ITEM
-    for place, operation in ipairs(part[2]) do
+    for position, operation in ipairs(part[2]) do
       local reply = perform(operation)
       if reply == nil then return nil end
-      local told, more = sentForm(reply, notes, index - 1, place)
-      replies[place + 1], bytes = told, bytes + more
+      local sent, more = sentForm(reply, notes, index - 1, position)
+      replies[position + 1], bytes = sent, bytes + more
     end
     if bytes > bound then return nil end
     outcomes[index] = replies

@@ -2,16 +2,16 @@
 --
 -- Guarantees: messages.lua, which describes their form, reads the same messages in the same order.
 
-local function packMessage(place, channel, message)
-  return whole(place) .. ',' .. whole(#channel) .. ',' .. whole(#message) .. '|' .. channel .. message
+local function packMessage(number, channel, message)
+  return whole(number) .. ',' .. whole(#channel) .. ',' .. whole(#message) .. '|' .. channel .. message
 end
 
 -- Returns, by key, the text after `m|` in its lock record, for all messages that a transaction has staged.
 local function packedByKey(messages)
   local items, packed = {}, {}
-  for place, message in ipairs(messages) do
+  for number, message in ipairs(messages) do
     items[message.key] = items[message.key] or {}
-    insert(items[message.key], packMessage(place, message.channel, message.text))
+    insert(items[message.key], packMessage(number, message.channel, message.text))
   end
   for key, list in pairs(items) do packed[key] = concat(list) end
   return packed

@@ -270,8 +270,8 @@ end
 local function runTtl(operation)
   local name, expiry = operation[2], expiryOf(operation[3])
   if expiry < 0 then return expiry end
-  local told = match(name, 'TTL$') and expiry - tx.now or expiry
-  return sub(name, 1, 1) == 'P' and told or math.floor((told + 500) / 1000)
+  local ms = match(name, 'TTL$') and expiry - tx.now or expiry
+  return sub(name, 1, 1) == 'P' and ms or math.floor((ms + 500) / 1000)
 end
 
 -- Stages a message. Replies 0 receivers: their number is unknown before the commit, and differs between regions.
@@ -336,9 +336,9 @@ end
 -- The outcome of a part whose replies pass the bound, in every region alike. There is a bound because decisions are
 -- stored with their outcomes.
 local function tooLarge(part)
-  local failure = 'ERR the replies of this write are too large: the limit is ' .. whole(tx.bound) .. ' bytes; take '
-    .. 'fewer at once, or read a large value in ranges (GETRANGE) and remove it by DEL'
-  tx.isCrowded = true
+  local failure = 'ERR the replies of this write are too large: the limit is ' .. whole(tx.outcomeBytes) .. ' bytes; '
+    .. 'take fewer at once, or read a large value in ranges (GETRANGE) and remove it by DEL'
+  tx.isTooLarge = true
   return { 2, #part[2] - 1, failure }, false, #failure + 3 * ITEM
 end
 
@@ -357,10 +357,10 @@ local function attempt(part)
       if not part[3] then return { 2, index - 1, failure }, false, #failure + 3 * ITEM end
       reply = { err = failure }
     end
-    local told, more = plainWithin(tx.left - bytes, reply, tx.part, index)
-    if told == nil then return tooLarge(part) end
+    local sent, more = plainWithin(tx.bytesLeft - bytes, reply, tx.part, index)
+    if sent == nil then return tooLarge(part) end
     bytes = bytes + more
-    replies[index + 1] = told
+    replies[index + 1] = sent
   end
   return replies, true, bytes
 end
@@ -377,16 +377,16 @@ local function canFailLate(operations)
   if not first then return false end
   local isMuch = first[1] == POP or first[1] >= 7 or (first[1] == 0 and answersMuch[first[2][1]])
   -- A thousand bytes suffice for any other reply.
-  return #operations > 1 or isMuch or tx.left < 1000
+  return #operations > 1 or isMuch or tx.bytesLeft < 1000
 end
 
 -- Runs a part, and undoes it if it fails. Returns its outcome.
 local function runPart(part)
-  tx.saved, tx.backups, tx.isLong = {}, {}, canFailLate(part[2])
+  tx.saved, tx.backups, tx.canFailLate = {}, {}, canFailLate(part[2])
   local published, noted = #tx.messages, #shape
   local outcome, stands, bytes = attempt(part)
-  if bytes > tx.left then outcome, stands, bytes = tooLarge(part) end
-  tx.left = tx.left - bytes
+  if bytes > tx.bytesLeft then outcome, stands, bytes = tooLarge(part) end
+  tx.bytesLeft = tx.bytesLeft - bytes
   if stands then
     dropBackups()
   else
@@ -418,12 +418,12 @@ local function stageParts(keys, parts)
   for index, part in ipairs(parts) do
     -- The next attempt has fewer parts.
     if index > 1 and pace.isLateForParts() then error('had no time left for all that came together', 0) end
-    tx.part, tx.isCrowded = index - 1, false
+    tx.part, tx.isTooLarge = index - 1, false
     outcomes[index] = runPart(part)
     if tx.denied then error(tx.denied[1], 0) end
     -- With fewer parts before it, its replies may have room.
-    if index > 1 and tx.isCrowded then
-      tx.most = index - 1
+    if index > 1 and tx.isTooLarge then
+      tx.partsThatFit = index - 1
       error('no room', 0)
     end
   end
@@ -444,21 +444,22 @@ end
 local stage
 function stage(id, now, keys, parts, bounds)
   tx = {
-    id = id, now = now, few = bounds[6], longest = bounds[7], putOff = bounds[8], voteMs = bounds[9],
-    lcsSteps = bounds[10], states = {}, made = {}, messages = {}, bound = bounds[4], left = bounds[4], part = 0,
+    id = id, now = now, elementsCopied = bounds[6], stagingMs = bounds[7], expiryPutOffMs = bounds[8],
+    voteMs = bounds[9], lcsSteps = bounds[10], outcomeBytes = bounds[4], bytesLeft = bounds[4], states = {},
+    stagedNames = {}, messages = {}, part = 0,
   }
   for _, key in ipairs(keys) do tx.states[key] = { at = 'base', fingerprint = '' } end
   shape = {}
   local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts)
   if again then error(again, 0) end
   if not ok and not tx.denied and denialOf(tostring(outcomes)) then tx.denied = { outcomes, tx.part } end
-  if not ok or tx.unlisted then overMany('UNLINK', nil, tx.made) end
+  if not ok or tx.unlisted then overMany('UNLINK', nil, tx.stagedNames) end
   if tx.isBroken then return stage(id, now, keys, parts, bounds) end
   if tx.lacking then
     return { vote = { 'n', tx.part, tx.lacking }, records = {} }
   end
   if tx.denied then return { vote = deniedVote(tx.denied[1], tx.denied[2]), records = {} } end
-  if tx.most then return { vote = { 'c', tx.most }, records = {} } end
+  if tx.partsThatFit then return { vote = { 'c', tx.partsThatFit }, records = {} } end
   if not ok then return nil, tostring(outcomes), tx.isEndless end
   if tx.unlisted then return { vote = tx.unlistedVote(), records = {} } end
   return { vote = { 'y', outcomes, concat(shape, ' '), fingerprints }, records = records }

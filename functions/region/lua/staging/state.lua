@@ -21,8 +21,9 @@ local function denialOf(failure)
   return serverErrors[code] and code or nil
 end
 
--- The transaction being staged: { id, now, few, longest, voteMs, lcsSteps, putOff, bound, left, most, states, made,
--- messages, saved, backups, isLong, isCrowded, byElements }, and further fields of user scripts.
+-- The transaction being staged: { id, now, elementsCopied, stagingMs, expiryPutOffMs, voteMs, lcsSteps, outcomeBytes,
+-- bytesLeft, partsThatFit, states, stagedNames, messages, saved, backups, backupSuffix, canFailLate, isTooLarge,
+-- byElements }, and further fields of user scripts.
 local tx
 
 -- The module of elements.lua, loaded when a collection is first staged by its elements.
@@ -37,20 +38,20 @@ local function stateOf(key)
   return state
 end
 
--- The name of a key's backup. A user's script inside a part keeps backups of its own, under a mark.
-local function backupName(key, mark)
-  return PREFIX .. 'backup:' .. tx.id .. (mark or tx.backupMark or '') .. ':' .. key
+-- The name of a key's backup. A user's script inside a part keeps backups of its own, under a suffix.
+local function backupName(key, suffix)
+  return PREFIX .. 'backup:' .. tx.id .. (suffix or tx.backupSuffix or '') .. ':' .. key
 end
 
 -- A staged name expires later than its key by a constant, so that no expiry passes by this region's clock while its
 -- transaction is staged, however late that is: everything follows from `now`. The order of expiries is unchanged, so
 -- commands compare them correctly. The lock record has the real expiry, which the commit sets.
-local function putOff(moment) return whole(tonumber(moment) + tx.putOff) end
+local function putOff(moment) return whole(tonumber(moment) + tx.expiryPutOffMs) end
 
 -- The real expiry of the value under a staged name, in ms; -1 without one, -2 without a value.
 local function stagedExpiry(name)
   local expiry = must('PEXPIRETIME', name)
-  return expiry < 0 and expiry or expiry - tx.putOff
+  return expiry < 0 and expiry or expiry - tx.expiryPutOffMs
 end
 
 local function hasPassed(pxat) return pxat ~= '' and tonumber(pxat) <= tx.now end
@@ -78,16 +79,16 @@ local function save(key, state)
   if not tx.saved[key] then
     local part = state.part
     tx.saved[key] = { at = state.at, value = state.value, pxat = state.pxat, part = part,
-      mark = part and elements.markOf(part) }
+      savepoint = part and elements.savepointOf(part) }
   end
 end
 
 -- Backs up the shadow of an earlier part, if the current part can fail after it has changed it.
 local function protect(key, state)
-  if not tx.isLong or tx.backups[key] ~= nil then return end
+  if not tx.canFailLate or tx.backups[key] ~= nil then return end
   save(key, state)
   if hasShadow(tx.saved[key]) then
-    insert(tx.made, backupName(key))
+    insert(tx.stagedNames, backupName(key))
     tx.backups[key] = must('COPY', shadowName(tx.id, key), backupName(key), 'REPLACE') == 1
   end
 end
@@ -96,7 +97,7 @@ end
 local function newShadow(key, state)
   save(key, state)
   local name = shadowName(tx.id, key)
-  insert(tx.made, name)
+  insert(tx.stagedNames, name)
   state.at, state.isBaseCopy = 'shadow', false
   return name
 end
@@ -173,7 +174,7 @@ local function undo()
       must('UNLINK', shadowName(tx.id, key))
     end
     state.at, state.value, state.pxat, state.part = old.at, old.value, old.pxat, old.part
-    if old.part then elements.rewind(old.part, old.mark) end
+    if old.part then elements.rewind(old.part, old.savepoint) end
   end
 end
 

@@ -49,8 +49,8 @@ local function boundSamples(arguments)
 end
 
 -- Returns the script's reply. Adds the keys that it touched to `touched`, and sets its field `all` if the script read
--- all keys. `read` runs a command; `aboutAll` has the commands that read all keys.
-return function(given, touched, aboutAll, read)
+-- all keys. `read` runs a command; `keyspaceCommands` has the commands that read all keys.
+return function(given, touched, keyspaceCommands, read)
   local launchScript, _, refusalOf = userScripts()
   local count, keys, arguments = tonumber(given[4]), {}, {}
   for index = 5, #given do insert(index - 4 <= count and keys or arguments, given[index]) end
@@ -60,7 +60,7 @@ return function(given, touched, aboutAll, read)
       return nil, refusalOf(command.name .. ' with a pattern', 'it reads keys that nobody names; read them and sort')
     end
     if command.name == 'PFCOUNT' and #command.arguments == 2 then insert(command.arguments, command.arguments[2]) end
-    touched.all = touched.all or aboutAll[command.name] ~= nil
+    touched.all = touched.all or keyspaceCommands[command.name] ~= nil
     if command.arguments[1] == 'XPENDING' then putBackLeast(command.arguments) end
     if command.arguments[1] == 'MEMORY' then boundSamples(command.arguments) end
     local reply = read(command.arguments)

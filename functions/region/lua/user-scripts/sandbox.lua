@@ -76,8 +76,8 @@ local function handled(raised)
   if type(raised) ~= 'table' then
     local message = string.gsub(shortened(tostring(raised)), '^(%a+): 0x%x+$', '%1')
     -- The stack may end in a function of this module that the script called.
-    local told = match(message, '^user_script:%d+: ')
-    if told and isOwn(told) then message = place .. sub(message, #told + 1) end
+    local prefix = match(message, '^user_script:%d+: ')
+    if prefix and isOwn(prefix) then message = place .. sub(message, #prefix + 1) end
     return { message = 'ERR ' .. string.gsub(message, "upvalue '([%w_]+)'", kindOf), place = place }
   end
   local message = rawget(raised, 'err')

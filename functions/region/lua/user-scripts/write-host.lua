@@ -77,7 +77,7 @@ local function performCommand(command, stop)
   return ordered(reply, operation[5] or 0)
 end
 
-local function backupsKept() return { saved = tx.saved, backups = tx.backups, names = tx.backupMark } end
+local function backupsKept() return { saved = tx.saved, backups = tx.backups, names = tx.backupSuffix } end
 
 -- Merges the script's backups into those of its part. If both have a state of a key, the part's is the older one.
 local function joinBackups(outer)
@@ -87,7 +87,7 @@ local function joinBackups(outer)
       local isMade = tx.backups[key]
       outer.backups[key] = isMade
       if isMade then
-        insert(tx.made, backupName(key, outer.names or ''))
+        insert(tx.stagedNames, backupName(key, outer.names or ''))
         must('RENAME', backupName(key), backupName(key, outer.names or ''))
       end
     elseif tx.backups[key] then
@@ -100,7 +100,7 @@ end
 -- earlier ones of its part.
 local function undoable(body)
   local outer, published = backupsKept(), #tx.messages
-  tx.saved, tx.backups, tx.backupMark, tx.isLong = {}, {}, (outer.names or '') .. 's', true
+  tx.saved, tx.backups, tx.backupSuffix, tx.canFailLate = {}, {}, (outer.names or '') .. 's', true
   local reply, failure = body()
   if failure then
     undo()
@@ -108,7 +108,7 @@ local function undoable(body)
   else
     joinBackups(outer)
   end
-  tx.saved, tx.backups, tx.backupMark = outer.saved, outer.backups, outer.names
+  tx.saved, tx.backups, tx.backupSuffix = outer.saved, outer.backups, outer.names
   return reply, failure
 end
 
