@@ -97,7 +97,7 @@ export class Copy {
     this.#phase = next;
   }
 
-  /** The number of keys that are known to lack in the target, besides those that a scan will find. */
+  /** The number of keys that are known to be missing in the target, besides those that a scan will find. */
   get left(): number {
     return this.target.missed.size + this.#retries.size;
   }
@@ -116,8 +116,9 @@ export class Copy {
   }
 
   /**
-   * True if the keys left prove too large for one step: they are copied while writes go on, and another pause follows.
-   * A value that is written to each time in between is copied in a pause at last, or its region would never return.
+   * True if the remaining keys prove too large for one step: they are copied while writes go on, and another pause
+   * follows. A value that is written to each time in between is copied in a pause at last, or its region would never
+   * return.
    */
   get isOutgrown(): boolean {
     return this.#pass.size > 0 && this.#pauses <= limits.copyWritePausesCutShort;
@@ -136,9 +137,7 @@ export class Copy {
     return this.nearsEnd && this.left === 0;
   }
 
-  /**
-   * Makes another voter the source. Its scan has nothing to do with that of the last one, so it begins from the start.
-   */
+  /** Makes another voter the source. The cursor of the last one means nothing there, so its scan starts over. */
   readFrom(source: RegionLink | null): void {
     if (this.source === source) return;
     if (this.source !== null) this.source.copyStep = null;
@@ -216,12 +215,14 @@ export class Copy {
     return step;
   }
 
-  /** Keys that the source lacks are removed first, so that no listed key has been copied. */
+  /**
+   * Keys that the source lacks are removed before any key is copied, so every key listed at the target is an old one.
+   */
   get #isRemoving(): boolean {
     return this.#listCursor !== null || this.#isListing || this.#removable.length > 0;
   }
 
-  /** True if the keys left may go in a write pause: there are few, and none of them is known to be too large. */
+  /** True if the remaining keys may go in a write pause: there are few, and none of them is known to be too large. */
   get #isFew(): boolean {
     if (this.#cursor !== null || this.#isRemoving) return false;
     if (this.left === 0) return true;
@@ -286,7 +287,7 @@ export class Copy {
     return step;
   }
 
-  /** Keys to read again, then missed ones. A key goes in pieces only as long as it is not written to. */
+  /** Keys to read again, then missed ones. A value goes in pieces only as long as it is not written to. */
   #keysToRead(noted: number): readonly RetryKey[] {
     const keys: RetryKey[] = [];
     for (const again of this.#retries.values()) {

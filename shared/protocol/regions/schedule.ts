@@ -51,7 +51,7 @@ export function nextTurn(
     const turn = { kind: 'snapshot' } as const;
     candidates.push({ turn, since: readSince, rank: 1, age: 0, distanceMs: 0 });
   }
-  const ordered = candidates.sort((a, b) => orderOf(a, b, now));
+  const ordered = candidates.sort((a, b) => compareCandidates(a, b, now));
   return ordered[0]?.turn ?? null;
 }
 
@@ -98,7 +98,7 @@ function candidatesOf(link: RegionLink, plenty: boolean, now: number): readonly 
 }
 
 /** Negative if `a` goes before `b`. */
-function orderOf(a: Candidate, b: Candidate, now: number): number {
+function compareCandidates(a: Candidate, b: Candidate, now: number): number {
   const isOverdue = ({ since }: Candidate) => now - since >= limits.fairAfterMs;
   if (isOverdue(a) !== isOverdue(b)) return isOverdue(a) ? -1 : 1;
   const farther = b.distanceMs - a.distanceMs;

@@ -35,7 +35,7 @@ export type Ballot =
     }
   | { readonly state: 'no' | 'missing'; readonly reason: string };
 
-/** An undecided transaction: it holds its keys until it is decided. Each voter is counted exactly once. */
+/** A transaction: it locks its keys until it is decided. Each voter is counted exactly once. */
 export class Transaction {
   readonly order: TransactionOrder;
   readonly parts: readonly PendingWrite[];
