@@ -87,7 +87,7 @@ export class CoordinatorCore implements CoordinatorView {
       blocked: new BlockedKeys(stored.blocked, ready),
     };
     const attempts = new Attempts(base);
-    const members = new Members({ ...base, host: attempts });
+    const members = new Members({ ...base, attempts });
     const parts = { ...base, attempts, members };
     const transactionManager = new TransactionManager(parts);
     const reads = new CoordinatorReads(ready, links, base.transactions, config.roundTimeoutMs);

@@ -157,7 +157,7 @@ export const copyMutants: readonly Mutant[] = [
     'cuts-over-during-writes',
     'copies',
     [1, 80],
-    [returns, 'if (copy.isComplete && host.undecided === 0 && ', 'if (copy.isComplete && '],
+    [returns, 'if (copy.isComplete && attempts.undecided === 0 && ', 'if (copy.isComplete && '],
   ),
   mutant(
     'R37',

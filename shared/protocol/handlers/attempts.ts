@@ -4,7 +4,7 @@ import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { WriteRefusal } from '../io/refusal.ts';
 import type { BlockedKeys } from '../membership/diverged-keys.ts';
 import { fullRegionsOf } from '../membership/enough-voters.ts';
-import type { MembersHost } from '../membership/members-parts.ts';
+import type { AttemptControl } from '../membership/members-parts.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import type { PendingWrite } from '../transactions/admission.ts';
 import { type PendingWrites, tooLate } from '../transactions/pending-writes.ts';
@@ -26,7 +26,7 @@ export interface AttemptsParts {
  * The attempts to carry out frames: each is a transaction, which begins here and, unless it is decided, is aborted here.
  * The parts of an aborted one are queued again, or answered.
  */
-export class Attempts implements MembersHost {
+export class Attempts implements AttemptControl {
   readonly #parts: AttemptsParts;
   /** True if a queued frame may be able to begin that could not before. */
   isBatchRequested = false;

@@ -91,8 +91,8 @@ export class Evictions {
   }
 
   #evict(due: readonly RegionLink[]): void {
-    const { host, pendingConfirmations, state } = this.#parts;
-    host.abortAll();
+    const { attempts, pendingConfirmations, state } = this.#parts;
+    attempts.abortAll();
     state.epoch += 1;
     for (const link of due) {
       const { health } = link;
@@ -108,7 +108,7 @@ export class Evictions {
       this.#members.note(link.region, 'out', leaving.cause, leaving.detail);
     }
     this.#unblockRepaired(due);
-    host.requestBatch();
+    attempts.requestBatch();
   }
 
   /** The region that differed about a key has no vote any more, so the key may be written to again. */

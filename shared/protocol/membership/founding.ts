@@ -298,7 +298,7 @@ export class Founding {
 
   /** Every region votes, with the data that it holds. `detail` says why that is right; null if all are empty. */
   #begin(detail: string | null): void {
-    const { links, ready, state, host } = this.#parts;
+    const { links, ready, state, attempts } = this.#parts;
     this.#isOpen = false;
     this.#comparison = null;
     state.epoch = 1;
@@ -312,7 +312,7 @@ export class Founding {
     if (detail !== null) {
       for (const { region } of links.all) this.#members.note(region, 'founded', null, detail);
     }
-    host.requestBatch();
+    attempts.requestBatch();
   }
 
   #foundAlike(): AdminCommandAnswer {

@@ -14,8 +14,8 @@ import type { PendingConfirmations } from '../transactions/pending-confirmations
 import type { BlockedKeys } from './diverged-keys.ts';
 import type { RegionEvent } from './region-states.ts';
 
-/** The services of the rest of the coordinator for a change of members. */
-export interface MembersHost {
+/** The control over attempts that changes of members need. */
+export interface AttemptControl {
   /** Aborts every undecided transaction; their parts are tried again at once. */
   abortAll(): void;
   /** Gives up every queued frame. */
@@ -35,7 +35,7 @@ export interface MembersParts {
   readonly eventRouter: EventRouter;
   readonly blocked: BlockedKeys;
   readonly state: ShardState;
-  readonly host: MembersHost;
+  readonly attempts: AttemptControl;
 }
 
 /** The changes of membership that the founding, eviction, removal and return of a region make. */

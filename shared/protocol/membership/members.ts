@@ -93,7 +93,7 @@ export class Members implements MemberChanges {
     this.set(link, { ...membership, leaving: both }, 'suspected');
     const event = leaving.cause === 'diverged' ? 'diverged' : 'leaving';
     this.note(link.region, event, leaving.cause, leaving.detail);
-    if (leaving.whole) this.#parts.host.abortAll();
+    if (leaving.whole) this.#parts.attempts.abortAll();
   }
 
   /**
@@ -148,7 +148,7 @@ export class Members implements MemberChanges {
     this.founding.advance();
     this.#evictions.advance();
     const { refusal } = this;
-    if (refusal !== null) this.#parts.host.refuseAll(refusal);
+    if (refusal !== null) this.#parts.attempts.refuseAll(refusal);
     this.#roster.forgetRemoved();
     this.#boundMissedKeys();
     this.rejoin.advance();
@@ -182,7 +182,7 @@ export class Members implements MemberChanges {
   trust(link: RegionLink, why: Trust): void {
     const { links, state } = this.#parts;
     this.rejoin.cancel();
-    this.#parts.host.abortAll();
+    this.#parts.attempts.abortAll();
     state.epoch += 1;
     for (const other of links.all) {
       const cause = other === link ? 'believed' : why.cause;

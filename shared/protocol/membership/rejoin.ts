@@ -81,7 +81,7 @@ export class Rejoin {
     this.#copy = null;
     copy.target.copyStep = null;
     copy.readFrom(null);
-    this.#parts.host.requestBatch();
+    this.#parts.attempts.requestBatch();
   }
 
   #beginNext(): void {
@@ -123,7 +123,7 @@ export class Rejoin {
   }
 
   #advanceCopy(copy: Copy): void {
-    const { ready, config, state, host } = this.#parts;
+    const { ready, config, state, attempts } = this.#parts;
     const { health, leaving } = copy.target;
     if (health.kind !== 'answering') {
       ready.schedule(health.since + config.outAfterMs);
@@ -136,13 +136,13 @@ export class Rejoin {
     if (copy.source?.isVoter !== true || copy.source.isQuarantined)
       copy.readFrom(this.#bestSource());
     if (this.#pauseOrFinish(copy)) return;
-    const isStill = host.undecided === 0 && copy.source?.unacknowledged.count === 0;
+    const isStill = attempts.undecided === 0 && copy.source?.unacknowledged.count === 0;
     copy.plan(state.sequence, isStill);
   }
 
   /** Begins and ends write pauses. True if the copy is over: the region votes again, or cannot. */
   #pauseOrFinish(copy: Copy): boolean {
-    const { ready, host } = this.#parts;
+    const { ready, attempts } = this.#parts;
     const { now } = ready;
     const { leaving, refusals } = copy.target;
     if (copy.isComplete && refusals.isFull && leaving !== null) {
@@ -150,7 +150,7 @@ export class Rejoin {
       this.fail({ ...leaving, detail: 'its server is out of memory' });
       return true;
     }
-    if (copy.isComplete && host.undecided === 0 && this.#leasesAreOver(copy.target)) {
+    if (copy.isComplete && attempts.undecided === 0 && this.#leasesAreOver(copy.target)) {
       this.#return(copy);
       return true;
     }
@@ -160,20 +160,20 @@ export class Rejoin {
       copy.beginPause(now);
     } else if (copy.pauseUntil <= now || copy.isOutgrown) {
       copy.endPause(copy.isOutgrown ? now : now + limits.copyPauseMs);
-      host.requestBatch();
+      attempts.requestBatch();
     }
     ready.schedule(copy.pauseUntil ?? copy.pauseNotBefore);
     return false;
   }
 
   #return({ target }: Copy): void {
-    const { state, ready, host } = this.#parts;
+    const { state, ready, attempts } = this.#parts;
     this.#copy = null;
     state.epoch += 1;
     target.lease.drop();
     this.#members.set(target, { state: 'voter', since: ready.now, leaving: null }, 'returned');
     this.#members.note(target.region, 'returned', null, 'it has been copied, and votes again');
-    host.requestBatch();
+    attempts.requestBatch();
   }
 
   /** No region without a vote may serve strong reads any more: after a force-recovery one may still have a lease. */
