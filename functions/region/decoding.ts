@@ -96,10 +96,13 @@ const readSchema = z.tuple([
 ]);
 
 const longerSchema = z.tuple([z.literal('m')]);
-const shortSchema = z.tuple(
-  [z.literal('v'), z.array(z.tuple([z.string(), count, count]))],
-  z.string().nullable(),
-);
+const shortSchema = z.union([
+  z.tuple(
+    [z.literal('v'), z.array(z.tuple([z.string(), count, count])), z.literal(0)],
+    z.string().nullable(),
+  ),
+  z.tuple([z.literal('f'), z.literal('lease')]),
+]);
 const failedSchema = z.tuple([z.literal('x'), z.string()]);
 
 const roundSchema = z.union([
@@ -214,7 +217,8 @@ export function decodeRead(
 ): SnapshotResult | null {
   const read = shortSchema.safeParse(answer);
   if (!read.success) return null;
-  const [, met, ...values] = read.data;
+  if (read.data[0] === 'f') return { kind: 'refused', refusal: { kind: 'lease' } };
+  const [, met, , ...values] = read.data;
   if (values.length !== keys.length) return null;
   let at = 0;
   const replies = request.commands.map(({ args }): RawReply => {

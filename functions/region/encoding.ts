@@ -153,11 +153,11 @@ export function encodeRead(
   request: SnapshotRequest,
   keys: readonly string[],
 ): { readonly keys: readonly string[]; readonly argv: readonly string[] } {
-  const [state = '', , lease = ''] = keysOf(request.shard);
+  const [state = '', lock = '', lease = ''] = keysOf(request.shard);
   const pair = request.lastAcknowledged === null ? ['', ''] : request.lastAcknowledged.map(String);
   const flags = [request.strong, request.leased].map((flag) => String(Number(flag)));
   const argv = [String(request.generation), ...flags, ...pair, ...request.keys];
-  return { keys: [state, lease, ...keys], argv };
+  return { keys: [state, lease, lock, ...keys], argv };
 }
 
 /** ARGV[1] of inspect.lua; its header describes the form. */

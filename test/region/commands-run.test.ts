@@ -106,10 +106,13 @@ describe('the commands in a region', () => {
     expect([sumOf(counts), counts]).toEqual([6, counts]);
   });
 
-  it('of 256 INCRs of other keys in one transaction are one for each, and a few', async () => {
+  it('of 256 INCRs of other keys in one transaction are little more than one per key', async () => {
     const keys = Array.from({ length: 256 }, (_, at) => `count:${at}`);
-    const counts = await commandsOf(() => writeAlone(keys, ...keys.map((key) => increment(key))));
-    expect([sumOf(counts), counts]).toEqual([256 + 6, counts]);
+    const incrementAll = () => writeAlone(keys, ...keys.map((key) => increment(key)));
+    await incrementAll();
+    const counts = await commandsOf(incrementAll);
+    // The expiry of each key, and the values by eights.
+    expect([sumOf(counts), counts]).toEqual([256 + 256 / 8 + 6, counts]);
   });
 
   it('of a strong read of a short string are 2 once it is known to be short', async () => {

@@ -446,7 +446,7 @@ export const memberMutants: readonly Mutant[] = [
     'script-reads-short-values-that-are-copied',
     'region',
     [1, 100],
-    ['functions/region/lua/read.lua', "phase ~= '' or hasFarLocks", 'hasFarLocks'],
+    ['functions/region/lua/read.lua', "phase ~= '' or (ARGV", '(ARGV'],
   ),
   mutant(
     'R38',

@@ -9,36 +9,43 @@
 
 -- The maximum length of a value that APPEND makes, in bytes; stage.lua stages a longer value under a name of its own.
 local APPENDED = 4096
--- Commands that need the value of their key, which is their first argument.
-local NEEDY = ' APPEND DECR DECRBY GET GETDEL GETSET INCR INCRBY SET SETNX '
+-- The bytes of a value that show whether it is an integer: no integer is longer.
+local COUNTED = 32
+local COUNTING = ' DECR DECRBY INCR INCRBY '
+-- Keys whose values one command reads. Any of them can be large, and a script has to hold them all.
+local TOGETHER = 8
 
--- The prepares of the round, and the values of all keys that they may need, by key, false for a missing string.
-local prepares, values
--- Of the transaction being staged: its `now`, and the staged state of each key. A state has `at` as in state.lua,
--- `fingerprint`, and `value` and `pxat` once they are known.
+-- The prepares of the round, and the values of the numbers that they change, by key, if these are many.
+local prepares, numbers
+-- Of the transaction that is staged: its `now`, and the staged state of each key. A state has `at` as in state.lua,
+-- `fingerprint`, and `value` and `pxat` unless it is gone; `value` is nil as long as it is not known.
 local now, states
 
--- Reads the values that the prepares of the round may need, by one command.
-local function loadValues()
-  values = {}
+-- Reads the numbers of all prepares together, if they are so many that this takes fewer commands. It ends with the
+-- first values that are too long for numbers.
+local function loadNumbers()
+  numbers = {}
   local keys, seen = {}, {}
   for _, prepare in ipairs(prepares) do
     for _, part in ipairs(prepare[5]) do
       for _, operation in ipairs(part[2]) do
-        local kind = operation[1]
-        if (kind == 0 or kind == 1 or kind == 6) and isNamed(NEEDY, operation[2][1]) then
-          local key = operation[2][2]
-          if key and not seen[key] then
-            seen[key] = true
-            keys[#keys + 1] = key
-          end
+        local key = operation[1] == 0 and isNamed(COUNTING, operation[2][1]) and operation[2][2]
+        if key and not seen[key] then
+          seen[key] = true
+          keys[#keys + 1] = key
         end
       end
     end
   end
-  for first = 1, #keys, CHUNK do
-    local last = math.min(first + CHUNK - 1, #keys)
-    for index, value in ipairs(must('MGET', unpack(keys, first, last))) do values[keys[first + index - 1]] = value end
+  if #keys <= TOGETHER then return end
+  for first = 1, #keys, TOGETHER do
+    local last, bytes = math.min(first + TOGETHER - 1, #keys), 0
+    for index, value in ipairs(must('MGET', unpack(keys, first, last))) do
+      -- MGET takes a key of another type for a missing one, so only texts are of use.
+      numbers[keys[first + index - 1]] = value or nil
+      bytes = bytes + (value and #value or 0)
+    end
+    if bytes > COUNTED * TOGETHER then return end
   end
 end
 
@@ -60,12 +67,25 @@ local function isThere(key, state)
   return state.fingerprint ~= 'absent'
 end
 
--- The staged value of a key, false if it is absent, nil if it is not a string.
-local function valueOf(key, state)
+-- The staged value of a key, false if it is absent, nil if it is no string. At most `most` bytes of it, if given.
+local function valueOf(key, state, most)
   if not isThere(key, state) then return false end
   if state.at == 'inline' then return state.value end
-  if not values then loadValues() end
-  return values[key] or nil
+  local value
+  if most then
+    value = redis.pcall('GETRANGE', key, '0', whole(most - 1))
+  else
+    value = redis.pcall('GET', key)
+  end
+  return type(value) == 'string' and value or nil
+end
+
+-- The same for a number: no more of the value than an integer has.
+local function numberOf(key, state)
+  if not isThere(key, state) then return false end
+  if state.at == 'inline' then return state.value end
+  if not numbers then loadNumbers() end
+  return numbers[key] or valueOf(key, state, COUNTED)
 end
 
 local function put(state, value, pxat)
@@ -87,7 +107,7 @@ local function integerOf(value)
 end
 
 local function add(key, state, by)
-  local value = valueOf(key, state)
+  local value = numberOf(key, state)
   if value == nil or not by then return nil end
   local number = value and integerOf(value) or (not value and 0)
   if not number then return nil end
@@ -124,7 +144,7 @@ function commands.SETNX(args, key, state)
 end
 
 function commands.APPEND(args, key, state)
-  local value = valueOf(key, state)
+  local value = valueOf(key, state, APPENDED + 1)
   if value == nil then return nil end
   local longer = (value or '') .. args[3]
   if longer == '' or #longer > APPENDED then return nil end
