@@ -4,7 +4,7 @@ import type { Patch } from './mutation.ts';
 /** R1 to R12, R17 to R20 and R27: the core, and the storage and the sending that the simulation puts around it. */
 
 const core = 'shared/protocol/coordinator.ts';
-const deciding = 'shared/protocol/handlers/decide.ts';
+const deciding = 'shared/protocol/handlers/transaction-manager.ts';
 const unacknowledged = 'shared/protocol/regions/unacknowledged.ts';
 const agreement = 'shared/protocol/transactions/agreement.ts';
 const link = 'shared/protocol/regions/region-link.ts';
@@ -180,7 +180,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     // rule keeps every promise.
     patches: [
       {
-        file: 'shared/protocol/handlers/receive.ts',
+        file: 'shared/protocol/handlers/write-intake.ts',
         find: 'const isFree = !isLocked && !this.#pendingWrites.queue.waitsFor(keys);',
         replace: 'const isFree = isLocked || !isLocked;',
       },
@@ -334,7 +334,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'begins-after-not-after',
     patches: [
       {
-        file: 'shared/protocol/handlers/receive.ts',
+        file: 'shared/protocol/handlers/write-intake.ts',
         find: 'if (notAfter <= this.#ready.now) {',
         replace: 'if (false) {',
       },

@@ -14,7 +14,7 @@ const links = 'shared/protocol/regions/region-links.ts';
 const refusals = 'shared/protocol/regions/server-refusals.ts';
 const lease = 'shared/protocol/regions/lease.ts';
 const lookups = 'shared/protocol/handlers/coordinator-reads.ts';
-const deciding = 'shared/protocol/handlers/decide.ts';
+const deciding = 'shared/protocol/handlers/transaction-manager.ts';
 const model = 'test/region/model.ts';
 
 /** A mutant by its places, each with the text that it replaces and the replacement. */
@@ -360,7 +360,7 @@ export const memberMutants: readonly Mutant[] = [
     'divergence',
     [1, 20],
     [
-      'shared/protocol/membership/diverged-keys.ts',
+      'shared/protocol/membership/blocked-keys.ts',
       'for (const key of keys) this.#details.set(key, detail);',
       '',
     ],
@@ -371,7 +371,7 @@ export const memberMutants: readonly Mutant[] = [
     'divergence',
     [1, 20],
     [
-      'shared/protocol/membership/diverged-keys.ts',
+      'shared/protocol/membership/blocked-keys.ts',
       'for (const { key, detail } of blocked) this.#details.set(key, detail);',
       '',
     ],

@@ -106,7 +106,7 @@ export const shellMutants: readonly Mutant[] = [
     name: 'queues-no-event-with-the-decision',
     patches: [
       {
-        file: 'shared/protocol/handlers/decide.ts',
+        file: 'shared/protocol/handlers/transaction-manager.ts',
         find: 'ready.queueEvents(eventRouter.decided(write), write.callback);',
         replace: 'eventRouter.decided(write);',
       },

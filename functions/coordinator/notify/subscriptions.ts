@@ -91,10 +91,10 @@ export class WebhookSubscriptions {
       const known = this.#subscriptionOf(endpoint);
       if (known === null) return null;
       const recovered = this.#changes.recoverable(place);
-      const owed = recovered.flatMap((write) => recoveredEvents(known, write, this.#host.voters()));
-      this.#storage.queueEvents(owed);
+      const queued = recovered.flatMap((write) => recoveredEvents(known, write, this.#host.voters()));
+      this.#storage.queueEvents(queued);
       this.#host.outboxGrew();
-      events += owed.length;
+      events += queued.length;
       writes += recovered.length;
       place = recovered.at(-1)?.sequence ?? Number.MAX_SAFE_INTEGER;
       if (recovered.length === 0) break;

@@ -5,7 +5,7 @@ import { keyOf, type RegionId } from '../../ids.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { ShardState } from '../io/shard-state.ts';
 import type { Leaving } from '../io/stored.ts';
-import type { BlockedKeys } from '../membership/diverged-keys.ts';
+import type { BlockedKeys } from '../membership/blocked-keys.ts';
 import type { Members } from '../membership/members.ts';
 import { isForceRecovered } from '../membership/rejoin.ts';
 import type { RegionLink } from '../regions/region-link.ts';

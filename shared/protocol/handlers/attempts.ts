@@ -2,7 +2,7 @@ import { limits } from '../../limits.ts';
 import type { CoordinatorConfig } from '../io/config.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { WriteRefusal } from '../io/refusal.ts';
-import type { BlockedKeys } from '../membership/diverged-keys.ts';
+import type { BlockedKeys } from '../membership/blocked-keys.ts';
 import { fullRegionsOf } from '../membership/enough-voters.ts';
 import type { AttemptControl } from '../membership/members-parts.ts';
 import type { RegionLinks } from '../regions/region-links.ts';

@@ -12,7 +12,7 @@ import type { PendingConfirmations } from '../transactions/pending-confirmations
 import type { PendingWrites } from '../transactions/pending-writes.ts';
 import { ballotOf } from '../transactions/transaction.ts';
 import type { Attempts } from './attempts.ts';
-import type { TransactionManager } from './decide.ts';
+import type { TransactionManager } from './transaction-manager.ts';
 
 /** The parts of the coordinator that the results of rounds change. */
 export interface RoundAnswersParts {

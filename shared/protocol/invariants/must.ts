@@ -4,7 +4,7 @@ import type { CoordinatorConfig } from '../io/config.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { ShardState } from '../io/shard-state.ts';
 import type { Stored } from '../io/stored.ts';
-import type { BlockedKeys } from '../membership/diverged-keys.ts';
+import type { BlockedKeys } from '../membership/blocked-keys.ts';
 import type { Members } from '../membership/members.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import type { Rest } from '../regions/rest.ts';

@@ -11,7 +11,7 @@ import type { RegionLink } from '../regions/region-link.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import type { EventRouter } from '../transactions/event-router.ts';
 import type { PendingConfirmations } from '../transactions/pending-confirmations.ts';
-import type { BlockedKeys } from './diverged-keys.ts';
+import type { BlockedKeys } from './blocked-keys.ts';
 import type { RegionEvent } from './region-states.ts';
 
 /** The control over attempts that changes of members need. */

@@ -2,7 +2,7 @@ import { assert } from '../../assert.ts';
 
 /**
  * The states of a transaction and of one vote on it, and the transitions that each event allows. Every assignment of
- * either is asserted against these tables. They decide nothing: `decide.ts` does.
+ * either is asserted against these tables. They decide nothing: `transaction-manager.ts` does.
  */
 
 /** The state of a transaction. Only commits and rejections are stored (R3). */

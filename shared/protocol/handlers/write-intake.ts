@@ -3,7 +3,7 @@ import type { WriteAnswer } from '../../contracts/coordinator.ts';
 import type { WriteFrame } from '../../contracts/frame.ts';
 import type { Arrival } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
-import type { BlockedKeys } from '../membership/diverged-keys.ts';
+import type { BlockedKeys } from '../membership/blocked-keys.ts';
 import type { Members } from '../membership/members.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import type { PendingWrite } from '../transactions/admission.ts';

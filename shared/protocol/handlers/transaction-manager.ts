@@ -5,7 +5,7 @@ import { limits } from '../../limits.ts';
 import type { CoordinatorConfig } from '../io/config.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { ShardState } from '../io/shard-state.ts';
-import type { BlockedKeys } from '../membership/diverged-keys.ts';
+import type { BlockedKeys } from '../membership/blocked-keys.ts';
 import type { Members } from '../membership/members.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import { outOfMemory } from '../regions/server-refusals.ts';
