@@ -91,7 +91,9 @@ export class WebhookSubscriptions {
       const known = this.#subscriptionOf(endpoint);
       if (known === null) return null;
       const recovered = this.#changes.recoverable(place);
-      const queued = recovered.flatMap((write) => recoveredEvents(known, write, this.#host.voters()));
+      const queued = recovered.flatMap((write) =>
+        recoveredEvents(known, write, this.#host.voters()),
+      );
       this.#storage.queueEvents(queued);
       this.#host.outboxGrew();
       events += queued.length;
