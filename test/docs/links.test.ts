@@ -2,10 +2,11 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path/posix';
 import { describe, expect, it } from 'vitest';
+import { eventTypes } from '../../shared/contracts/webhooks-and-feed.ts';
 
 /**
  * The targets of the pages' links exist: files, headings and other pages. Addresses outside of the project are not
- * requested.
+ * requested. Lists on pages that are written by hand are complete.
  */
 
 const frontPageLines = 150;
@@ -22,6 +23,15 @@ describe('a page', () => {
     const own = pages.filter((page) => page.startsWith('docs/') && page !== index);
     expect(own.filter((page) => !linked.has(page))).toEqual([]);
     expect(own.length).toBeGreaterThan(0);
+  });
+});
+
+describe('the guide to webhooks', () => {
+  it('has a row per event, in the order of their names in the code', () => {
+    const [, section = ''] = textOf('docs/guides/webhooks.md').split(/^## Events$/m);
+    const [table = ''] = section.split(/^## /m);
+    const named = [...table.matchAll(/^\| `([a-z.]+)` /gm)].map(([, name]) => name);
+    expect(named).toEqual([...eventTypes]);
   });
 });
 

@@ -1,5 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import type { Callback, Subscription } from '../../shared/contracts/webhooks-and-feed.ts';
+import type { MemberEvent } from '../../shared/contracts/members.ts';
+import {
+  type Callback,
+  eventTypes,
+  type Subscription,
+} from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
 import type { OutboxWriteEvent } from '../../shared/protocol/io/ready.ts';
 import type { CommittedWrite } from '../../shared/protocol/io/stored.ts';
@@ -182,6 +187,37 @@ describe('the end of an endpoint', () => {
       endpoint: 'gone',
       reason: '410 Gone',
     });
+  });
+});
+
+const memberEvents: Readonly<Record<MemberEvent, true>> = {
+  added: true,
+  leaving: true,
+  stayed: true,
+  out: true,
+  copying: true,
+  returned: true,
+  removed: true,
+  believed: true,
+  founded: true,
+  diverged: true,
+};
+
+describe('every type of event', () => {
+  it('is sent for a change of a write, a member or an endpoint', () => {
+    const subscriptions = [subscriptionOf({ events: eventTypes })];
+    const router = new EventRouter(subscriptions);
+    const change = { sequence: 1, at: 1, epoch: 1, region: 'near', cause: null, detail: '' };
+    const events: readonly { readonly type: string }[] = [
+      ...router.decided(writeOf()),
+      ...router.confirmed(writeOf(), 1, {}),
+      ...router.abandoned(frameOf(['k']), 1, 'it was late'),
+      ...disabledEvents(subscriptions, 'gone', '410 Gone', 1),
+      ...(Object.keys(memberEvents) as MemberEvent[]).flatMap((event) =>
+        router.ofMember({ ...change, event }),
+      ),
+    ];
+    expect(new Set(events.map(({ type }) => type))).toEqual(new Set(eventTypes));
   });
 });
 
