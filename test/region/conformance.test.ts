@@ -5,6 +5,7 @@ import { claimCopies } from './claims/copies.ts';
 import { claimDecisions } from './claims/decisions.ts';
 import { claimElements } from './claims/elements.ts';
 import { claimExpiry } from './claims/expiry.ts';
+import { claimFarLocks } from './claims/far-locks.ts';
 import { claimFences } from './claims/fences.ts';
 import { claimInspections } from './claims/inspections.ts';
 import { claimLeases } from './claims/leases.ts';
@@ -23,6 +24,7 @@ describe.each(implementations)('a region in %s', (_, open) => {
   afterAll(() => current.stop());
 
   claimFences(() => current);
+  claimFarLocks(() => current);
   claimDecisions(() => current);
   claimStaging(() => current);
   claimAllKeys(() => current);

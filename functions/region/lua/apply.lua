@@ -92,7 +92,7 @@ end
 -- Finds out whether the server is full, unless the first write of the plans shows it.
 local function probe(plans)
   for _, plan in ipairs(plans) do
-    if #plan.sets > 0 then return end
+    if #plan.sets > 0 and not plan.isFlush then return end
   end
   must('SETRANGE', NOWHERE, '0', '')
 end

@@ -207,6 +207,15 @@ local function knownLocks(region)
   return locks
 end
 
+-- True if the far lock of the key is still in LOCK although it has been removed.
+local function isDropped(region, key) return region.dropped ~= nil and region.dropped[key] == true end
+
+-- Adds a record of LOCK to the locks that are known.
+local function addFar(region, key, record)
+  if isDropped(region, key) or region.locks[key] then return end
+  region.locks[key], region.far[key] = record, true
+end
+
 -- The known records by key, which then include the locks of all `keys`.
 local function readLocks(region, keys)
   local locks = knownLocks(region)
@@ -214,7 +223,7 @@ local function readLocks(region, keys)
   for first = 1, #keys, CHUNK do
     local last = math.min(first + CHUNK - 1, #keys)
     for index, record in ipairs(must('HMGET', LOCK, unpack(keys, first, last))) do
-      if record then locks[keys[first + index - 1]], region.far[keys[first + index - 1]] = record, true end
+      if record then addFar(region, keys[first + index - 1], record) end
     end
   end
   return locks
@@ -225,7 +234,7 @@ local function readAllLocks(region)
   local locks = knownLocks(region)
   if not region.hasFarLocks then return locks end
   local flat = must('HGETALL', LOCK)
-  for index = 1, #flat, 2 do locks[flat[index]], region.far[flat[index]] = flat[index + 1], true end
+  for index = 1, #flat, 2 do addFar(region, flat[index], flat[index + 1]) end
   return locks
 end
 
@@ -252,7 +261,8 @@ local function dropLocks(region, keys)
   for _, key in ipairs(keys) do
     region.locks[key] = nil
     if region.far[key] then
-      region.farDropped = region.farDropped or {}
+      region.dropped, region.farDropped = region.dropped or {}, region.farDropped or {}
+      region.dropped[key] = true
       insert(region.farDropped, key)
       region.far[key] = nil
     end
@@ -335,6 +345,7 @@ local function writeRegion(region)
   if region.farDropped then
     local _, failure = overMany('HDEL', LOCK, region.farDropped)
     if failure then error(failure, 0) end
+    region.dropped = nil
   end
   if region.farAdded then
     local _, failure = overMany('HSET', LOCK, region.farAdded)

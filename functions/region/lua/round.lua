@@ -144,6 +144,8 @@ local function decide(region, round, locks)
     end
     replies[index] = reply
   end
+  -- The server refuses no memory to a script that has written, so this has to be found out before.
+  if region.probes and #region.leftovers > 0 then must('SETRANGE', NOWHERE, '0', '') end
   local _, failure = overMany('UNLINK', nil, region.leftovers)
   if failure then error(failure, 0) end
   if #plans > 0 then deciding().apply(region, plans, #round.prepares == 0 and not round.copy) end
@@ -171,8 +173,11 @@ local function objectionToAll(region, locks)
   repeat
     -- One step of a scan may find nothing even if there are locks.
     cursor, flat = unpack(must('HSCAN', LOCK, cursor, 'COUNT', '10'))
-  until #flat > 0 or cursor == '0'
-  return flat[1] and lockedVote(flat[1], flat[2])
+    for index = 1, #flat, 2 do
+      if not isDropped(region, flat[index]) then return lockedVote(flat[index], flat[index + 1]) end
+    end
+  until cursor == '0'
+  return nil
 end
 
 -- The vote against a transaction that must not be staged, or nil.

@@ -125,9 +125,10 @@ end
 
 function commands.GET(_, key, state) return valueOf(key, state) end
 
+-- What had expired by `now` goes for good, as it does by stage.lua: the region's own clock may keep it a while.
 function commands.GETDEL(_, key, state)
   local value = valueOf(key, state)
-  if value then state.at = 'gone' end
+  if value ~= nil then state.at = 'gone' end
   return value
 end
 
@@ -174,7 +175,11 @@ function commands.SET(args, key, state)
     old = valueOf(key, state)
     if old == nil then return nil end
   end
-  if (mustBe == 'NX' and isPresent) or (mustBe == 'XX' and not isPresent) then return isAsked and old or false end
+  if mustBe == 'NX' and isPresent then return isAsked and old or false end
+  if mustBe == 'XX' and not isPresent then
+    state.at = 'gone'
+    return false
+  end
   local reply = put(state, args[3], keeps and isPresent and state.pxat or pxat)
   if isAsked then return old end
   return reply
