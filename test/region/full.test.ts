@@ -101,6 +101,7 @@ describe('a server without memory', () => {
     ['SET', set('k', 'x')],
     ['INCR', increment('n')],
     ['RPUSH', write('RPUSH', 'list', 'x')],
+    ['XADD that trims', { ...write('XADD', 'k', 'MAXLEN', '1', '1-1', 'f', 'v'), kind: 'trim' }],
     ['XGROUP CREATE', { ...write('XGROUP', 'CREATE', 'k', 'g', '$', 'MKSTREAM'), writes: [2] }],
     ['a script that sets', script("return redis.call('SET', KEYS[1], 'x')", ['k'])],
     ['a script that catches it', script("return redis.pcall('SET', KEYS[1], 'x')", ['k'])],
@@ -124,11 +125,38 @@ describe('a server without memory', () => {
     expect(await keysHeld()).toEqual(before);
   });
 
+  it.each([
+    [part(write('LPOP', 'none'), write('RPUSH', 'list', 'x'))],
+    [part(write('PERSIST', 'none')), part(set('k', 'x'))],
+    [
+      part(
+        script("redis.call('LPOP', KEYS[1]) return redis.call('SET', KEYS[2], 'x')", ['none', 'k']),
+      ),
+    ],
+  ])('denies what takes memory behind a command that takes none: %o', async (...parts) => {
+    await fill();
+    await setFull();
+    const keys = ['k', 'list', 'none'];
+    const { votes } = await send({ prepares: [prepareOf(1, keys, ...parts)] });
+    expect(votes).toMatchObject([{ kind: 'denied', code: 'OOM' }]);
+  });
+
+  it('denies what takes memory in a transaction behind one that takes none', async () => {
+    await fill();
+    await setFull();
+    const prepares = [
+      prepareOf(1, ['none'], part(write('LPOP', 'none'))),
+      prepareOf(2, ['list'], part(write('RPUSH', 'list', 'x'))),
+    ];
+    const { votes } = await send({ prepares });
+    expect(votes.map(({ kind }) => kind)).toEqual(['yes', 'denied']);
+  });
+
   it('reports fullness only if it matters, and always to a region that does not vote', async () => {
     const asked = async (given: Parameters<typeof roundOf>[0]) => (await send(given)).isFull;
     const prepares = [prepareOf(1, ['k'], part(del('k')))];
     expect(await asked({ prepares })).toBeNull();
-    expect(await asked({ prepares: [prepareOf(2, ['m'], part(set('m', '1')))] })).toBeNull();
+    expect(await asked({ prepares: [prepareOf(2, ['m'], part(set('m', '1')))] })).toBe(false);
     expect(await asked({ role: 'out' })).toBe(false);
     await setFull();
     expect(await asked({ role: 'out' })).toBe(true);

@@ -218,9 +218,7 @@ export class RegionModel {
     const [older, olderTruncated] = round.askOlder ? this.#older(round.incarnation) : [[], false];
     const clock = round.lease === null ? null : this.#clock();
     const history = this.#meta === null ? [] : lastMarks(this.#meta);
-    // A voter finds out only by a refusal.
-    const isRefused = this.#looksAtMemory && this.#isFull ? true : null;
-    const isFull = round.role === 'voter' ? isRefused : this.#isFull;
+    const isFull = this.#looksAtMemory || round.role !== 'voter' ? this.#isFull : null;
     return { decisions, votes, history, older, olderTruncated, clock, copy, isFull };
   }
 

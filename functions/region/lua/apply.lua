@@ -89,12 +89,17 @@ local function standing(plans)
   return left
 end
 
--- Finds out whether the server is full, unless the first write of the plans shows it.
-local function probe(plans)
+-- True if the first write of the plans shows whether the server is full: values are set before anything else, but for
+-- the removal of every key.
+local function showsFullness(plans)
   for _, plan in ipairs(plans) do
-    if #plan.sets > 0 and not plan.isFlush then return end
+    if plan.isFlush then return false end
   end
-  must('SETRANGE', NOWHERE, '0', '')
+  for _, plan in ipairs(plans) do
+    -- A plan that lacks a shadow is not carried out.
+    if #plan.sets > 0 and #plan.renames == 0 and not plan.merges then return true end
+  end
+  return false
 end
 
 local function failAll(plans)
@@ -221,7 +226,6 @@ local function applyPlans(region, plans, isLast)
   if #plans == 0 then return end
   checkShadows(plans)
   plans = standing(plans)
-  if region.probes then probe(plans) end
   -- A plan that deletes every key is alone, and its other changes come after that.
   for _, plan in ipairs(plans) do
     if plan.isFlush then runFlush(plan) end
@@ -242,4 +246,4 @@ local function finishPlans(region)
   if mergers then mergers.drop(region.applied) end
   publishAll(region.applied)
 end
-return { planOf = planOf, apply = applyPlans, finish = finishPlans }
+return { planOf = planOf, apply = applyPlans, finish = finishPlans, showsFullness = showsFullness }

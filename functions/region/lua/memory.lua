@@ -16,8 +16,8 @@ end
 -- True if the operation is refused because there is no memory.
 function module.refuses(operation)
   local kind, arguments = operation[1], operation[2]
-  -- set, append and bits grow a value; of writes, only some do.
-  if kind == 0 then
+  -- set, append and bits grow a value; of writes, trims and distances, only some do.
+  if kind == 0 or kind == 14 or kind == 15 then
     local name = arguments[1]
     if name == 'XGROUP' then
       if not isNamed(GROWING_GROUPS, arguments[2]) then return false end

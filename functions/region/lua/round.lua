@@ -42,7 +42,7 @@
 --    0|1|nil}                                                                                            executed
 --       the replies to the decisions: a acknowledged, l lost, r refused, u of a form that this release does not know
 --       then the votes, the last pairs, the locks of older incarnations, 1 if these are not all, the clock in ms, the
---       copy step, and whether the server is out of memory, nil if the script has not found out
+--       copy step, and whether the server is out of memory, nil if the round does not show it
 --       votes: {'y', outcomes, shape, fingerprints}, {'t'} late, {'d'} duplicate, {'l', key, incarnation, sequence}
 --       locked, {'f', 'epoch'|'incarnation'} fenced, {'r', reason} refused, {'r', reason, 1} refused as it takes
 --       longer than a vote may, {'c', parts} refused as the replies of only this number of its first parts fit,
@@ -95,6 +95,16 @@ end
 
 -- Decisions ----------------------------------------------------------------------------------------------------------
 
+-- True as soon as the script's next write no longer shows whether the server is full.
+local hasProbed = false
+
+-- Finds out whether the server is full, if that matters to the round: called before a first write that may not show it.
+local function probe(round)
+  if hasProbed or isFull or not round.grows then return end
+  must('SETRANGE', NOWHERE, '0', '')
+  hasProbed = true
+end
+
 local decisionModule
 -- The module of apply.lua, loaded with the first decision that needs it.
 local function deciding()
@@ -144,11 +154,14 @@ local function decide(region, round, locks)
     end
     replies[index] = reply
   end
-  -- The server refuses no memory to a script that has written, so this has to be found out before.
-  if region.probes and #region.leftovers > 0 then must('SETRANGE', NOWHERE, '0', '') end
+  if #region.leftovers > 0 then probe(round) end
   local _, failure = overMany('UNLINK', nil, region.leftovers)
   if failure then error(failure, 0) end
-  if #plans > 0 then deciding().apply(region, plans, #round.prepares == 0 and not round.copy) end
+  if #plans > 0 then
+    if not deciding().showsFullness(plans) then probe(round) end
+    deciding().apply(region, plans, #round.prepares == 0 and not round.copy)
+    hasProbed = true
+  end
   for index, reply in ipairs(replies) do
     if type(reply) == 'table' then replies[index] = reply.failure or 'a' end
   end
@@ -199,6 +212,12 @@ end
 -- The modules of loadInline and loadStaging, loaded with the first transaction that needs them.
 local stageInline, staging
 
+-- True if the round has one operation that is no script (10): if it takes memory, its first write does.
+local function isLone(round)
+  local parts = round.prepares[1][5]
+  return #round.prepares == 1 and #parts == 1 and #parts[1][2] == 1 and parts[1][2][1][1] ~= 10
+end
+
 local function refusedVote(reason, isEndless) return { 'r', reason, isEndless and 1 or nil } end
 
 -- Stages the prepares of the round and adds their locks. Returns the votes, and their letters as one text.
@@ -215,6 +234,7 @@ function prepareAll(region, round, locks)
       local item, reason, isEndless = stageInline(round, prepare)
       if not item then
         staging = staging or loadStaging()
+        if not isLone(round) then probe(round) end
         local id = idOf(prepare[1], prepare[2])
         item, reason, isEndless = staging.stage(id, prepare[3], prepare[4], prepare[5], round.bounds)
       end
@@ -302,7 +322,6 @@ return answer(#ARGV[1], function()
   if round.isVoter then region.phase, region.copyNumber = '', 0 end
   local copyRefusal = round.copy and enterCopy(region, round)
   if stored and stored ~= region then dropShard(stored) end
-  region.probes = round.grows
   local leavesPair, isChanged = raiseRegion(region, round)
   local locks = readKnown(region, round)
   local decisions = decide(region, round, locks)
@@ -318,6 +337,8 @@ return answer(#ARGV[1], function()
   grantLease(region, round, lease)
   -- Nobody waits for a region without a vote, and its coordinator has to know when it can be copied.
   if not round.isVoter and isFull == nil then isFull = loadMemory().look() end
+  -- If the server were full, it would have refused the first write of such a round.
+  if round.grows and isFull == nil then isFull = false end
   local fullness = isFull ~= nil and (isFull and 1 or 0)
   return { 'd', decisions, votes, lastPairs(region, round.bounds[2]), older, isTruncated, round.lease and clock(),
     copy or false, fullness }

@@ -2,8 +2,8 @@
 -- record, so nothing is staged under another name, and the commit sets all keys by one command.
 --
 -- Guarantees: the vote is the one that stage.lua would give. A transaction with anything else in it (another command, a
--- check, an error, a key of another type, a number of more than 15 characters, a full server) is left to stage.lua,
--- with nothing changed.
+-- check, an error, a key of another type, a number of more than 15 characters) is left to stage.lua, with nothing
+-- changed.
 --
 -- This text is a module: lua-bundle.ts makes it a function's body, so that only rounds that prepare pay for it.
 
@@ -225,7 +225,7 @@ end
 
 -- Returns { vote, records } as stage.lua does, or nil to leave the transaction to it. `prepare` is one of the round's.
 return function(round, prepare)
-  if isFull then return nil end
+  local memory = isFull and loadMemory()
   prepares, now, states = round.prepares, prepare[3], {}
   local id, keys, bound = idOf(prepare[1], prepare[2]), prepare[4], round.bounds[4]
   for _, key in ipairs(keys) do states[key] = { at = 'base', fingerprint = '' } end
@@ -235,6 +235,9 @@ return function(round, prepare)
     local replies = { 0 }
     bytes = bytes + 3 * ITEM
     for position, operation in ipairs(part[2]) do
+      if memory and memory.refuses(operation) then
+        return { vote = { 'e', 'OOM', memory.FAILURE, index - 1 }, records = {} }
+      end
       local reply = perform(operation)
       if reply == nil then return nil end
       local sent, more = sentForm(reply, notes, index - 1, position)
