@@ -70,7 +70,7 @@ const open: readonly Open[] = [
   },
 ];
 
-/** What becomes of a prepare on a full server. */
+/** Prepares, each with its vote on a full server. */
 const prepared: readonly (readonly [string, Operation, 'yes' | 'denied'])[] = [
   ['x', set('x', 'v'), 'denied'],
   ['n', increment('n'), 'denied'],
@@ -182,7 +182,7 @@ describe('a full server', () => {
     for (const some of subsets(prepared, 3)) await decide(open, true, some);
   });
 
-  it('carries out a flush that sets values, and then denies what takes memory', async () => {
+  it('carries out a flush that sets values, and then denies a write that takes memory', async () => {
     const keys = [...flush.args, 'a'];
     await send({ prepares: [prepareOf(1, keys, part(flush, set('a', 'v')))] });
     await setFull();

@@ -133,7 +133,7 @@ describe('a server without memory', () => {
         script("redis.call('LPOP', KEYS[1]) return redis.call('SET', KEYS[2], 'x')", ['none', 'k']),
       ),
     ],
-  ])('denies what takes memory behind a command that takes none: %o', async (...parts) => {
+  ])('denies a command that takes memory behind one that takes none: %o', async (...parts) => {
     await fill();
     await setFull();
     const keys = ['k', 'list', 'none'];
@@ -141,7 +141,7 @@ describe('a server without memory', () => {
     expect(votes).toMatchObject([{ kind: 'denied', code: 'OOM' }]);
   });
 
-  it('denies what takes memory in a transaction behind one that takes none', async () => {
+  it('denies a transaction that takes memory behind one that takes none', async () => {
     await fill();
     await setFull();
     const prepares = [

@@ -15,7 +15,7 @@ import type { Implementation } from '../implementations.ts';
 /** Keys of one transaction: more than a region keeps locks of in its state. */
 const many = Array.from({ length: 3_000 }, (_, at) => `key${at}`);
 
-/** Claims about transactions that have so many locks, or such long ones, that a region keeps them apart. */
+/** Claims about transactions whose locks are too many or too long for the state of a region. */
 export function claimFarLocks(region: () => Implementation): void {
   const send = async (given: Parameters<typeof roundOf>[0]) =>
     executed(await region().round(roundOf(given)));

@@ -125,7 +125,7 @@ end
 
 function commands.GET(_, key, state) return valueOf(key, state) end
 
--- What had expired by `now` goes for good, as it does by stage.lua: the region's own clock may keep it a while.
+-- A value that had expired by `now` is removed, as by stage.lua: the region's own clock may keep it for a while.
 function commands.GETDEL(_, key, state)
   local value = valueOf(key, state)
   if value ~= nil then state.at = 'gone' end
