@@ -145,7 +145,7 @@ function checkFlights(link: RegionLink, { ready, state }: CoordinatorInternals):
 
 function checkOwed(
   link: RegionLink,
-  { state, transactions, ready, links }: CoordinatorInternals,
+  { state, transactions, ready, links, reads }: CoordinatorInternals,
 ): void {
   const { region, flights, unacknowledged } = link;
   const carried = new Map<string, number>();
@@ -177,9 +177,11 @@ function checkOwed(
     const isOpen = transactions.isUndecided(transaction.order);
     must(isOpen, 'no region is asked to vote on a decided transaction', region);
   }
-  const isTold = !link.hasUnsent || link.isQuarantined || link.health.kind !== 'answering';
+  const isSent = !link.hasUnsent || link.isQuarantined || link.health.kind !== 'answering';
+  // The snapshots of reads may take all connections; then the end of one frees a connection for the decision.
+  const isAnswerDue = links.flightCount + reads.flightCount > 0;
   must(
-    isTold || links.flightCount > 0 || ready.wakeAt < Infinity,
+    isSent || isAnswerDue || ready.wakeAt < Infinity,
     'a decision that was not sent is sent by a tick or by the next answer',
     region,
   );
