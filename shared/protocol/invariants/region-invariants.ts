@@ -178,7 +178,7 @@ function checkOwed(
     must(isOpen, 'no region is asked to vote on a decided transaction', region);
   }
   const isSent = !link.hasUnsent || link.isQuarantined || link.health.kind !== 'answering';
-  // The snapshots of reads may take all connections; then the end of one frees a connection for the decision.
+  // Snapshots of reads may take all connections; the end of any of them lets the decision leave.
   const isAnswerDue = links.flightCount + reads.flightCount > 0;
   must(
     isSent || isAnswerDue || ready.wakeAt < Infinity,
