@@ -1,5 +1,6 @@
 /** Chooses the keys that a script declares in KEYS. */
 import { assert } from '../../shared/assert.ts';
+import { isAscii } from '../../shared/contracts/bytes.ts';
 import type { Inspection, Round, SnapshotRequest } from '../../shared/contracts/round.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
@@ -63,9 +64,4 @@ function declared(shard: number, names: readonly string[], argument: string): re
   }
   assert(keys.length === 3, 'base.lua has names for the first three');
   return [...keys, ...chosen];
-}
-
-/** True for keys whose form of one character per byte equals their text. */
-function isAscii(key: string): boolean {
-  return /^[\0-\x7f]*$/.test(key);
 }

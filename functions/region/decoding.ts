@@ -1,7 +1,7 @@
 /** Decodes the replies of the region scripts. Anything else that a server sends becomes `silent`. */
 import { z } from 'zod';
 import { assert, InvariantViolation } from '../../shared/assert.ts';
-import { type Bytes, textOfBytes as textOf } from '../../shared/contracts/bytes.ts';
+import { type Bytes, textOfBytes } from '../../shared/contracts/bytes.ts';
 import { isOutcome } from '../../shared/contracts/outcome.ts';
 import { encodeReply, type RawReply } from '../../shared/contracts/reply.ts';
 import type {
@@ -146,7 +146,7 @@ export function decodeRound(answer: RawReply, round: Round): RoundResult | 'long
   if (data[0] === 'm') return 'longer';
   if (data[0] === 'x') {
     const code = /^[A-Z]+(?=\s)/.exec(data[1])?.[0];
-    return silent(`the script failed: ${textOf(data[1])}`, code);
+    return silent(`the script failed: ${textOfBytes(data[1])}`, code);
   }
   if (data[0] === 'f') {
     if (data[1] === 'format') return silent(laterRelease(data[2]));
@@ -170,7 +170,7 @@ export function decodeRound(answer: RawReply, round: Round): RoundResult | 'long
       history: marksOf(history),
       older: older.map(([incarnation, sequence, keys]) => ({
         transaction: [incarnation, sequence],
-        keys: keys.toSorted(compareBytes).map(textOf),
+        keys: keys.toSorted(compareBytes).map(textOfBytes),
       })),
       olderTruncated: truncated === 1,
       clock,
@@ -191,7 +191,7 @@ export function decodeSnapshot(
   const read = snapshotSchema.safeParse(answer);
   if (!read.success) return silent('an answer that is none of a snapshot');
   const { data } = read;
-  if (data[0] === 'x') return silent(`the script failed: ${textOf(data[1])}`);
+  if (data[0] === 'x') return silent(`the script failed: ${textOfBytes(data[1])}`);
   if (data[0] === 'g') return 'large';
   if (data[0] === 'f') {
     if (data[1] === 'format') return silent(laterRelease(data[2]));
@@ -256,7 +256,7 @@ function marksOf(history: string): readonly RoundPair[] {
 type ReadLock = Extract<SnapshotResult, { kind: 'read' }>['locks'][number];
 
 function lockOf([key, incarnation, sequence]: [string, number, number]): ReadLock {
-  return { key: textOf(key), holder: [incarnation, sequence] };
+  return { key: textOfBytes(key), holder: [incarnation, sequence] };
 }
 
 function laterRelease(format: number): string {
@@ -347,7 +347,7 @@ function copyOf(copy: z.infer<typeof copySchema>): CopyReply {
       return { kind: 'read', items, locked, left, cursor, total };
     }
     case 'w': {
-      const failed = copy[1].map(([key, reason]) => ({ key, reason: textOf(reason) }));
+      const failed = copy[1].map(([key, reason]) => ({ key, reason: textOfBytes(reason) }));
       return { kind: 'written', failed };
     }
     case 'l':
@@ -368,17 +368,17 @@ function voteOf(vote: z.infer<typeof voteSchema>, prepare: Prepare): Vote | null
     case 'd':
       return { kind: 'duplicate' };
     case 'l':
-      return { kind: 'locked', key: textOf(vote[1]), holder: [vote[2], vote[3]] };
+      return { kind: 'locked', key: textOfBytes(vote[1]), holder: [vote[2], vote[3]] };
     case 'f':
       return { kind: 'fenced', by: vote[1] };
     case 'e': {
       const [, code, reason, part] = vote;
-      return { kind: 'denied', code, reason: textOf(reason), part: part < 0 ? null : part };
+      return { kind: 'denied', code, reason: textOfBytes(reason), part: part < 0 ? null : part };
     }
     case 'r':
       return {
         kind: 'refused',
-        reason: textOf(vote[1]),
+        reason: textOfBytes(vote[1]),
         ...(vote.length > 2 ? { isEndless: true } : {}),
       };
     case 'c': {
@@ -390,7 +390,7 @@ function voteOf(vote: z.infer<typeof voteSchema>, prepare: Prepare): Vote | null
     case 'u':
       return {
         kind: 'unlisted',
-        parts: vote[1].map(([part, keys]) => ({ part, keys: keys.map(textOf) })),
+        parts: vote[1].map(([part, keys]) => ({ part, keys: keys.map(textOfBytes) })),
       };
   }
 }

@@ -77,7 +77,8 @@ export function utf8Length(text: string): number {
   return bytes;
 }
 
-function isAscii(text: string): boolean {
+/** True if every character is one byte of UTF-8, so that the text is its own UTF-8. */
+export function isAscii(text: string): boolean {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the whole range of single-byte characters is meant.
   return /^[\x00-\x7f]*$/.test(text);
 }

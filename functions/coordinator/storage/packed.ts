@@ -1,7 +1,7 @@
 /** Packs keys, commands and replies into BLOBs. */
 import { assert } from '../../../shared/assert.ts';
 import { bytesWithin, textWithBytes } from '../../../shared/commands/raw-bytes.ts';
-import { type Bytes, charactersOf, codesOf } from '../../../shared/contracts/bytes.ts';
+import { type Bytes, charactersOf, codesOf, isAscii } from '../../../shared/contracts/bytes.ts';
 
 /**
  * The stored form of keys, commands and replies: their raw bytes, as a BLOB. JSON would take six bytes for a control
@@ -111,9 +111,4 @@ class Reader {
     assert(key !== undefined, 'a packed word names a key of its write');
     return key;
   }
-}
-
-function isAscii(bytes: Bytes): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: the whole range of single-byte characters is meant.
-  return /^[\x00-\x7f]*$/.test(bytes);
 }
