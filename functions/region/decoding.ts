@@ -167,7 +167,7 @@ export function decodeRound(answer: RawReply, round: Round): RoundResult | 'long
     reply: {
       decisions: Array.from(decisions, decisionReplyOf),
       votes: given,
-      history: marksOf(history),
+      history: pairsOf(history),
       older: older.map(([incarnation, sequence, keys]) => ({
         transaction: [incarnation, sequence],
         keys: keys.toSorted(compareBytes).map(textOfBytes),
@@ -246,7 +246,7 @@ export function decodeInspection(answer: RawReply): InspectionResult {
 }
 
 /** The pairs of a part of a region's history; region-state.lua describes its form. */
-function marksOf(history: string): readonly RoundPair[] {
+function pairsOf(history: string): readonly RoundPair[] {
   return Array.from(
     history.matchAll(/(\d+):([^,]+),/g),
     ([, counter = '', nonce = '']): RoundPair => [Number(counter), nonce],

@@ -20,7 +20,7 @@ import { jsonOfOutcomes } from './replies.ts';
 
 let marksMade = 0;
 
-/** A round of the first incarnation with a fresh mark, which accepts any data. `given` overrides its members. */
+/** A round of the first incarnation with a fresh nonce, which accepts any data. `given` overrides its members. */
 export function roundOf(given: Partial<Round>): Round {
   marksMade += 1;
   return {

@@ -36,13 +36,13 @@ import {
 } from './copying.ts';
 import {
   copyRefusal,
-  lastMarks,
-  type Meta,
-  metaFor,
+  headFor,
+  lastPairs,
   outcomeNoted,
+  type RegionHead,
   raised,
   refusalOf,
-} from './meta.ts';
+} from './region-head.ts';
 import { bytesOf, compareBytes, type ModelReply, replyInOrder, textOf } from './replies.ts';
 import { type Intent, type Message, stage } from './staging.ts';
 
@@ -55,10 +55,10 @@ interface Lock {
 
 /** Everything that a region stores. Its parts are never changed in place once they are stored. */
 export interface ModelState {
-  readonly meta: Meta | null;
+  readonly head: RegionHead | null;
   readonly data: ReadonlyMap<string, Entry>;
   readonly locks: ReadonlyMap<string, Lock>;
-  readonly done: ReadonlyMap<string, TransactionOrder>;
+  readonly settled: ReadonlyMap<string, TransactionOrder>;
   /** The end of the lease by the region's own clock, ms; 0 if there is none. */
   readonly lease: number;
   /** Values that still lack pieces. */
@@ -66,10 +66,10 @@ export interface ModelState {
 }
 
 const nothing: ModelState = {
-  meta: null,
+  head: null,
   data: new Map(),
   locks: new Map(),
-  done: new Map(),
+  settled: new Map(),
   lease: 0,
   pieces: new Map(),
 };
@@ -85,12 +85,12 @@ export class RegionModel {
   memory = Number.POSITIVE_INFINITY;
   readonly #clock: () => number;
   readonly #dumps: boolean;
-  #meta: Meta | null = null;
+  #head: RegionHead | null = null;
   /** Bytes of the outcomes in the round so far. */
   #answered = 0;
   #data = new Map<string, Entry>();
   #locks = new Map<string, Lock>();
-  #done = new Map<string, TransactionOrder>();
+  #settled = new Map<string, TransactionOrder>();
   #lease = 0;
   #pieces: Pieces = new Map();
   /** Whether anything in the current round takes memory. */
@@ -107,10 +107,10 @@ export class RegionModel {
   /** A copy of everything, like a backup or a lagging replica. */
   state(): ModelState {
     return {
-      meta: this.#meta,
+      head: this.#head,
       data: new Map(this.#data),
       locks: new Map(this.#locks),
-      done: new Map(this.#done),
+      settled: new Map(this.#settled),
       lease: this.#lease,
       pieces: new Map(this.#pieces),
     };
@@ -118,10 +118,10 @@ export class RegionModel {
 
   /** Returns to `state`: a rollback. */
   restore(state: ModelState): void {
-    this.#meta = state.meta;
+    this.#head = state.head;
     this.#data = new Map(state.data);
     this.#locks = new Map(state.locks);
-    this.#done = new Map(state.done);
+    this.#settled = new Map(state.settled);
     this.#lease = state.lease;
     this.#pieces = new Map(state.pieces);
   }
@@ -148,34 +148,35 @@ export class RegionModel {
 
   round(round: Round): RoundResult {
     const keys = this.#countKeys();
-    const held = metaFor(this.#meta, round, keys);
-    const refusal = refusalOf(held, round, keys);
-    if (held === null || refusal !== null) {
+    const stored = headFor(this.#head, round, keys);
+    const refusal = refusalOf(stored, round, keys);
+    if (stored === null || refusal !== null) {
       return { kind: 'refused', refusal: refusal ?? { kind: 'generation', has: 0, keys } };
     }
     this.#looksAtMemory = false;
-    const meta = raised(held, round);
-    if (held !== this.#meta) this.#dropState();
-    this.#meta = meta;
-    if (meta.floor !== held.floor) this.#forgetDone(meta.floor);
-    const decisions = round.decisions.map((decision) => this.#decide(decision, round, meta));
+    const head = raised(stored, round);
+    if (stored !== this.#head) this.#dropState();
+    this.#head = head;
+    if (head.lowWatermark !== stored.lowWatermark) this.#forgetSettled(head.lowWatermark);
+    const decisions = round.decisions.map((decision) => this.#decide(decision, round, head));
     this.#answered = 0;
-    const votes = round.prepares.map((prepare) => this.#vote(prepare, round, meta));
-    const copy = round.copy === null ? null : this.#copy(round.copy, round, meta);
-    if (this.#meta !== null && meta.counter > held.counter) {
-      this.#meta = outcomeNoted(this.#meta, decisions, votes, copy);
+    const votes = round.prepares.map((prepare) => this.#vote(prepare, round, head));
+    const copy = round.copy === null ? null : this.#copy(round.copy, round, head);
+    if (this.#head !== null && head.counter > stored.counter) {
+      this.#head = outcomeNoted(this.#head, decisions, votes, copy);
     }
-    this.#grant(round, meta);
+    this.#grant(round, head);
     return { kind: 'executed', reply: this.#reply(round, decisions, votes, copy) };
   }
 
   snapshot(request: SnapshotRequest): SnapshotResult {
     const keys = this.#countKeys();
-    const refusal = refusalOf(this.#meta, request, keys) ?? this.#leaseRefusal(request);
+    const refusal = refusalOf(this.#head, request, keys) ?? this.#leaseRefusal(request);
     if (refusal !== null) return { kind: 'refused', refusal };
     for (const decision of request.settle) {
-      const isHeld = this.#held(decision.transaction, decision.keys) === decision.keys.length;
-      if (decision.outcome === 'commit' && isHeld && decision.keys.length > 0) {
+      const isLocked =
+        this.#countLocked(decision.transaction, decision.keys) === decision.keys.length;
+      if (decision.outcome === 'commit' && isLocked && decision.keys.length > 0) {
         this.#apply(decision);
       }
     }
@@ -217,7 +218,7 @@ export class RegionModel {
   ): RoundReply {
     const [older, olderTruncated] = round.askOlder ? this.#older(round.incarnation) : [[], false];
     const clock = round.lease === null ? null : this.#clock();
-    const history = this.#meta === null ? [] : lastMarks(this.#meta);
+    const history = this.#head === null ? [] : lastPairs(this.#head);
     const isFull = this.#looksAtMemory || round.role !== 'voter' ? this.#isFull : null;
     return { decisions, votes, history, older, olderTruncated, clock, copy, isFull };
   }
@@ -231,21 +232,21 @@ export class RegionModel {
   /** Drops the state of a generation, or from before a copy. The users' keys stay. */
   #dropState(): void {
     this.#locks.clear();
-    this.#done.clear();
+    this.#settled.clear();
     this.#pieces.clear();
     this.#lease = 0;
   }
 
-  #copy(step: CopyStep, round: Round, meta: Meta): CopyReply {
-    const by = copyRefusal(step, round, meta);
+  #copy(step: CopyStep, round: Round, head: RegionHead): CopyReply {
+    const by = copyRefusal(step, round, head);
     if (by !== null) return { kind: 'refused', by };
     switch (step.kind) {
       case 'begin':
         this.#dropState();
-        this.#meta = { ...meta, phase: step.token, copyNumber: step.number };
+        this.#head = { ...head, phase: step.token, copyNumber: step.number };
         return { kind: 'begun' };
       case 'write':
-        this.#meta = { ...meta, copyNumber: step.number };
+        this.#head = { ...head, copyNumber: step.number };
         return { kind: 'written', failed: this.#writeItems(step.data) };
       case 'list':
         return { kind: 'listed', ...keysAfter(this.#live(), step.cursor, step.count) };
@@ -291,16 +292,16 @@ export class RegionModel {
     return this.#data;
   }
 
-  #grant(round: Round, meta: Meta): void {
+  #grant(round: Round, head: RegionHead): void {
     const { lease, role, epoch, incarnation } = round;
     if (lease === null || lease.reading === null || role !== 'voter') return;
-    if (epoch < meta.epoch || incarnation < meta.incarnation) return;
+    if (epoch < head.epoch || incarnation < head.incarnation) return;
     this.#lease = Math.max(this.#lease, lease.reading + lease.ttlMs);
   }
 
   #leaseRefusal({ strong, leased }: SnapshotRequest): { readonly kind: 'lease' } | null {
     if (!strong) return null;
-    const isCopied = this.#meta !== null && this.#meta.phase !== '';
+    const isCopied = this.#head !== null && this.#head.phase !== '';
     return isCopied || (leased && this.#lease < this.#clock()) ? { kind: 'lease' } : null;
   }
 
@@ -322,23 +323,23 @@ export class RegionModel {
     };
   }
 
-  #held(transaction: TransactionOrder, keys: readonly string[]): number {
+  #countLocked(transaction: TransactionOrder, keys: readonly string[]): number {
     return keys.filter((key) => isHolder(this.#locks.get(key), transaction)).length;
   }
 
-  #decide(decision: Decision, round: Round, meta: Meta): DecisionReply {
+  #decide(decision: Decision, round: Round, head: RegionHead): DecisionReply {
     const { transaction, keys } = decision;
     if (transaction[0] > round.incarnation) return 'refused';
-    if (compareOrder(transaction, meta.floor) <= 0) return 'acknowledged';
-    const held = this.#held(transaction, keys);
-    if (held > 0 && held < keys.length) return 'lost';
-    if (held > 0) {
+    if (compareOrder(transaction, head.lowWatermark) <= 0) return 'acknowledged';
+    const count = this.#countLocked(transaction, keys);
+    if (count > 0 && count < keys.length) return 'lost';
+    if (count > 0) {
       this.#apply(decision);
       return 'acknowledged';
     }
-    if (this.#done.has(nameOf(transaction))) return 'acknowledged';
+    if (this.#settled.has(nameOf(transaction))) return 'acknowledged';
     if (decision.outcome === 'commit') return 'lost';
-    this.#done.set(nameOf(transaction), transaction);
+    this.#settled.set(nameOf(transaction), transaction);
     return 'acknowledged';
   }
 
@@ -359,12 +360,12 @@ export class RegionModel {
       if (intent.entry === null || hasExpired(intent.entry, clock)) this.#data.delete(key);
       else this.#data.set(key, intent.entry);
     }
-    this.#done.set(nameOf(transaction), transaction);
+    this.#settled.set(nameOf(transaction), transaction);
     this.published.push(...messages.sort((a, b) => a.place - b.place));
   }
 
-  #vote(prepare: Prepare, round: Round, meta: Meta): Vote {
-    const objection = this.#objection(prepare, round, meta);
+  #vote(prepare: Prepare, round: Round, head: RegionHead): Vote {
+    const objection = this.#objection(prepare, round, head);
     if (objection !== null) return objection;
     if (takesMemory(prepare) && this.#isFull) {
       this.#looksAtMemory = true;
@@ -390,12 +391,12 @@ export class RegionModel {
     return { kind: 'yes', outcomes, fingerprints };
   }
 
-  #objection({ transaction, keys }: Prepare, round: Round, meta: Meta): Vote | null {
-    if (round.epoch < meta.epoch) return { kind: 'fenced', by: 'epoch' };
-    if (transaction[0] < meta.incarnation) return { kind: 'fenced', by: 'incarnation' };
-    if (compareOrder(transaction, meta.floor) <= 0) return { kind: 'late' };
-    if (this.#held(transaction, keys) > 0) return { kind: 'duplicate' };
-    if (this.#done.has(nameOf(transaction))) return { kind: 'late' };
+  #objection({ transaction, keys }: Prepare, round: Round, head: RegionHead): Vote | null {
+    if (round.epoch < head.epoch) return { kind: 'fenced', by: 'epoch' };
+    if (transaction[0] < head.incarnation) return { kind: 'fenced', by: 'incarnation' };
+    if (compareOrder(transaction, head.lowWatermark) <= 0) return { kind: 'late' };
+    if (this.#countLocked(transaction, keys) > 0) return { kind: 'duplicate' };
+    if (this.#settled.has(nameOf(transaction))) return { kind: 'late' };
     for (const key of areAll(keys) ? this.#locks.keys() : [everyKey, ...keys]) {
       const lock = this.#locks.get(key);
       if (lock !== undefined) return { kind: 'locked', key, holder: lock.holder };
@@ -403,9 +404,9 @@ export class RegionModel {
     return null;
   }
 
-  #forgetDone(floor: TransactionOrder): void {
-    for (const [name, transaction] of this.#done) {
-      if (compareOrder(transaction, floor) <= 0) this.#done.delete(name);
+  #forgetSettled(lowWatermark: TransactionOrder): void {
+    for (const [name, transaction] of this.#settled) {
+      if (compareOrder(transaction, lowWatermark) <= 0) this.#settled.delete(name);
     }
   }
 

@@ -10,7 +10,7 @@ const copy = 'shared/protocol/membership/copy.ts';
 const link = 'shared/protocol/regions/region-link.ts';
 const answers = 'shared/protocol/handlers/round-answers.ts';
 const model = 'test/region/model.ts';
-const meta = 'test/region/meta.ts';
+const regionHead = 'test/region/region-head.ts';
 const script = 'functions/region/lua/copy/copy.lua';
 
 export const copyMutants: readonly Mutant[] = [
@@ -21,8 +21,8 @@ export const copyMutants: readonly Mutant[] = [
     [1, 60],
     [
       model,
-      'this.#dropState();\n        this.#meta = { ...meta, phase',
-      'this.#meta = { ...meta, phase',
+      'this.#dropState();\n        this.#head = { ...head, phase',
+      'this.#head = { ...head, phase',
     ],
   ),
   // A prepare from before the copy is fenced by its epoch and its incarnation as well.
@@ -32,10 +32,10 @@ export const copyMutants: readonly Mutant[] = [
     'members',
     [20, 120],
     [link, "if (this.membership.state === 'copying') return head.newest;", ''],
-    [model, "if (round.epoch < meta.epoch) return { kind: 'fenced', by: 'epoch' };", ''],
+    [model, "if (round.epoch < head.epoch) return { kind: 'fenced', by: 'epoch' };", ''],
     [
       model,
-      "if (transaction[0] < meta.incarnation) return { kind: 'fenced', by: 'incarnation' };",
+      "if (transaction[0] < head.incarnation) return { kind: 'fenced', by: 'incarnation' };",
       '',
     ],
   ),
@@ -47,8 +47,8 @@ export const copyMutants: readonly Mutant[] = [
     [1, 100],
     [returns, 'const token = `', "const token = 'copy' || `"],
     [
-      meta,
-      'if (round.incarnation < meta.incarnation || round.epoch < meta.epoch) return',
+      regionHead,
+      'if (round.incarnation < head.incarnation || round.epoch < head.epoch) return',
       'if (round.epoch < 0) return',
     ],
   ),
@@ -123,9 +123,9 @@ export const copyMutants: readonly Mutant[] = [
     'copies',
     [140, 300],
     [
-      meta,
-      "if (meta.phase === '' || step.token !== meta.phase) return 'token';\n      return step.number <= meta.copyNumber ? 'number' : null;",
-      "if (meta.phase === '' || step.token !== meta.phase) return 'token';\n      return null;",
+      regionHead,
+      "if (head.phase === '' || step.token !== head.phase) return 'token';\n      return step.number <= head.copyNumber ? 'number' : null;",
+      "if (head.phase === '' || step.token !== head.phase) return 'token';\n      return null;",
     ],
   ),
   // A step of an older copy is refused by its epoch as well.
@@ -135,13 +135,13 @@ export const copyMutants: readonly Mutant[] = [
     'copies',
     [1, 110],
     [
-      meta,
-      "if (meta.phase === '' || step.token !== meta.phase) return 'token';",
-      "if (meta.phase === '') return 'token';",
+      regionHead,
+      "if (head.phase === '' || step.token !== head.phase) return 'token';",
+      "if (head.phase === '') return 'token';",
     ],
     [
-      meta,
-      'if (round.incarnation < meta.incarnation || round.epoch < meta.epoch) return',
+      regionHead,
+      'if (round.incarnation < head.incarnation || round.epoch < head.epoch) return',
       'if (round.epoch < 0) return',
     ],
   ),
@@ -150,7 +150,7 @@ export const copyMutants: readonly Mutant[] = [
     'is-copied-for-ever',
     'members',
     [1, 30],
-    [meta, "phase: role === 'voter' ? '' : meta.phase,", 'phase: meta.phase,'],
+    [regionHead, "phase: role === 'voter' ? '' : head.phase,", 'phase: head.phase,'],
   ),
   mutant(
     'R37',

@@ -12,7 +12,7 @@ export const foundingMutants: readonly Mutant[] = [
     'founding',
     [1, 300],
     [
-      'test/region/meta.ts',
+      'test/region/region-head.ts',
       "(begin && role === 'voter')) && keys <= round.takes",
       "(begin && role === 'voter'))",
     ],

@@ -36,9 +36,9 @@ export const memberMutants: readonly Mutant[] = [
     'late',
     [1, 10],
     [
-      'test/region/meta.ts',
-      'if (isWhole) return meta;',
-      'if (isWhole || failed.length < 2) return meta;',
+      'test/region/region-head.ts',
+      'if (isWhole) return head;',
+      'if (isWhole || failed.length < 2) return head;',
     ],
   ),
   mutant(

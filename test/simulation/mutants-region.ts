@@ -12,7 +12,7 @@ export const regionMutants: readonly Mutant[] = [
     patches: [
       {
         file: model,
-        find: "if (transaction[0] < meta.incarnation) return { kind: 'fenced', by: 'incarnation' };",
+        find: "if (transaction[0] < head.incarnation) return { kind: 'fenced', by: 'incarnation' };",
         replace: '',
       },
     ],
@@ -25,7 +25,7 @@ export const regionMutants: readonly Mutant[] = [
     patches: [
       {
         file: model,
-        find: "if (this.#done.has(nameOf(transaction))) return { kind: 'late' };",
+        find: "if (this.#settled.has(nameOf(transaction))) return { kind: 'late' };",
         replace: '',
       },
     ],
@@ -38,7 +38,7 @@ export const regionMutants: readonly Mutant[] = [
     patches: [
       {
         file: model,
-        find: "if (compareOrder(transaction, meta.floor) <= 0) return { kind: 'late' };",
+        find: "if (compareOrder(transaction, head.lowWatermark) <= 0) return { kind: 'late' };",
         replace: '',
       },
     ],
@@ -51,7 +51,7 @@ export const regionMutants: readonly Mutant[] = [
     patches: [
       {
         file: model,
-        find: "if (decision.outcome === 'commit') return 'lost';\n    this.#done.set(nameOf(transaction), transaction);",
+        find: "if (decision.outcome === 'commit') return 'lost';\n    this.#settled.set(nameOf(transaction), transaction);",
         replace: "if (decision.outcome === 'commit') return 'lost';",
       },
     ],
@@ -66,7 +66,7 @@ export const regionMutants: readonly Mutant[] = [
         file: model,
         find: 'this.#apply(decision);\n      }\n    }\n    let left',
         replace:
-          'this.#apply(decision);\n        this.#done.delete(nameOf(decision.transaction));\n      }\n    }\n    let left',
+          'this.#apply(decision);\n        this.#settled.delete(nameOf(decision.transaction));\n      }\n    }\n    let left',
       },
     ],
     runner: 'simulation',
@@ -78,8 +78,8 @@ export const regionMutants: readonly Mutant[] = [
     patches: [
       {
         file: model,
-        find: 'const held = this.#held(transaction, keys);',
-        replace: 'const held = keys.filter((key) => this.#locks.has(key)).length;',
+        find: 'const count = this.#countLocked(transaction, keys);',
+        replace: 'const count = keys.filter((key) => this.#locks.has(key)).length;',
       },
     ],
     runner: 'simulation',
@@ -91,7 +91,7 @@ export const regionMutants: readonly Mutant[] = [
     patches: [
       {
         file: model,
-        find: "if (this.#done.has(nameOf(transaction))) return 'acknowledged';",
+        find: "if (this.#settled.has(nameOf(transaction))) return 'acknowledged';",
         replace: '',
       },
     ],
@@ -104,8 +104,8 @@ export const regionMutants: readonly Mutant[] = [
     patches: [
       {
         file: model,
-        find: 'if (held > 0) {\n      this.#apply(decision);',
-        replace: 'if (held > 0) {\n      this.#apply({ ...decision, keys: keys.slice(0, 1) });',
+        find: 'if (count > 0) {\n      this.#apply(decision);',
+        replace: 'if (count > 0) {\n      this.#apply({ ...decision, keys: keys.slice(0, 1) });',
       },
     ],
     runner: 'simulation',

@@ -203,10 +203,10 @@ function holds(model: RegionModel, transaction: string, keys: readonly string[])
     return holder !== undefined && keyOf(holder) === transaction;
   });
   if (isHeld) return true;
-  const { done, meta } = model.state();
+  const { settled, head } = model.state();
   const [incarnation = 0, sequence = 0] = transaction.split('.').map(Number);
-  const isBelow = meta !== null && compareOrder([incarnation, sequence], meta.floor) <= 0;
-  return isBelow || done.has(transaction);
+  const isBelow = head !== null && compareOrder([incarnation, sequence], head.lowWatermark) <= 0;
+  return isBelow || settled.has(transaction);
 }
 
 function entriesOf(model: RegionModel | undefined) {
