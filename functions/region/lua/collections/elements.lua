@@ -65,7 +65,7 @@ function module.begin(key, state, kind, size)
   return true
 end
 
--- Returns the state of a part to which `rewind` goes back.
+-- Returns a savepoint of the part, to which `rewind` returns it.
 function module.savepointOf(part)
   return { #part.journal, part.cut[LOW], part.cut[HIGH], part.side[LOW], part.side[HIGH] }
 end
