@@ -86,6 +86,19 @@ describe.each(servers)('the state of a shard in %s', (_, start) => {
     },
   );
 
+  it('that is new has no locks, even if those of a lost state are left', async () => {
+    const many = Array.from({ length: 2_000 }, (_, at) => `k${at}`);
+    await server.redis.hset(lockKey, { k0: '1.1|s||old', other: '1.7|s||old' });
+    const prepares = [
+      prepare(1, 'k0'),
+      prepareOf(2, many.slice(1), part(...many.slice(1).map((key) => set(key, 'v')))),
+    ];
+    expect((await send({ prepares })).votes.map(({ kind }) => kind)).toEqual(['yes', 'yes']);
+    expect((await send({ prepares: [prepare(3, 'other')] })).votes[0]?.kind).toBe('yes');
+    await send({ decisions: [commitOf(1, ['k0'])] });
+    expect(await server.redis.get('k0')).toBe('v');
+  });
+
   it('of a later form makes the region refuse rounds and reads, name the form, and change nothing', async () => {
     await send({ prepares: [prepare(1, 'k')] });
     await changeState(server.redis, { format: 4 });

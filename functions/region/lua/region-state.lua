@@ -342,6 +342,7 @@ local function writeRegion(region)
   else
     must('SET', STATE, text)
   end
+  if region.mayHaveLeftovers then must('UNLINK', LOCK) end
   if region.farDropped then
     local _, failure = overMany('HDEL', LOCK, region.farDropped)
     if failure then error(failure, 0) end

@@ -231,8 +231,10 @@ function prepareAll(region, round, locks)
     end
     if not vote then
       stageInline = stageInline or loadInline()
-      local item, reason, isEndless = stageInline(round, prepare)
-      if not item then
+      local isStaged, item = pcall(stageInline, round, prepare)
+      local reason, isEndless
+      -- A read that the server refuses is one for stage.lua to judge: it has changed nothing.
+      if not isStaged or not item then
         staging = staging or loadStaging()
         if not isLone(round) then probe(round) end
         local id = idOf(prepare[1], prepare[2])
@@ -296,7 +298,11 @@ local function regionFor(stored, round)
   if not stored then
     -- Keys without a state are somebody else's: no region begins over more of them than an operator has agreed to.
     local mayBegin = (begins or (round.begin and round.isVoter)) and countKeys() <= round.takes
-    return mayBegin and newRegion(round.generation) or nil
+    if not mayBegin then return nil end
+    local region = newRegion(round.generation)
+    -- Locks may be left of a state that has been lost.
+    region.mayHaveLeftovers = true
+    return region
   end
   if not begins or stored.generation == round.generation then return stored end
   for _, generation in ipairs(round.copy[4]) do
