@@ -205,8 +205,8 @@ local mergers, loadMergers
 -- True if each plan has to set its keys by commands of its own.
 local isCareful = false
 
--- Runs a script's body, and repeats it each time it has to begin again. `given` is the size of its argument in bytes. Returns
--- the body's reply; an error becomes a reply with its text, which decoding.ts counts as no answer.
+-- Runs a script's body, and repeats it each time it has to begin again. `given` is the size of its argument in bytes.
+-- Returns the body's reply; an error becomes a reply with its text, which decoding.ts counts as no answer.
 local function answer(given, body)
   local ok, reply = pcall(body)
   while not ok and (again == 'full' or again == 'careful') do
