@@ -8,7 +8,7 @@ import {
   beginVerify,
   cursorOf,
   isVerified,
-  placeOfCursor,
+  progressOfCursor,
   type VerifyWorld,
   verifySlice,
 } from '../region/verification.ts';
@@ -29,7 +29,7 @@ export async function compareSlice(
     pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
     now: () => Date.now(),
   };
-  const begun = cursor === null ? null : placeOfCursor(cursor);
+  const begun = cursor === null ? null : progressOfCursor(cursor);
   const pace = { limit: limits.verifyKeysDefault, pauseMs: 0 };
   const slice = await verifySlice(world, begun ?? beginVerify(regions, true, ''), pace);
   if (!slice.ok) return { kind: 'silent', ...slice.fault };

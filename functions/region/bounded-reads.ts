@@ -1,3 +1,4 @@
+/** Bounds reads that leave a region natively by the number of elements that they name. */
 import { parseInteger } from '../../shared/commands/faults.ts';
 import { limits } from '../../shared/limits.ts';
 

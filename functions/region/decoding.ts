@@ -128,7 +128,7 @@ const decisionReplies: Record<string, DecisionReply> = {
   u: 'unreadable',
 };
 
-/** Error codes of a server that currently accepts no writes at all; the same list as `serverErrors` in stage.lua. */
+/** Error codes of a server that currently accepts no writes at all; the same list as `serverErrors` in state.lua. */
 const serverRefusals: ReadonlySet<string> = new Set(
   'OOM MISCONF READONLY NOREPLICAS NOPERM NOAUTH LOADING BUSY MASTERDOWN CLUSTERDOWN CROSSSLOT MOVED'.split(
     ' ',

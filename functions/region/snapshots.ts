@@ -60,7 +60,7 @@ const statusCommands: ReadonlySet<string> = new Set(['TYPE']);
 interface NativeRead {
   readonly at: number;
   /** The positions of the values in the reply of an MGET; null for the whole reply. */
-  readonly places: readonly number[] | null;
+  readonly positions: readonly number[] | null;
 }
 
 /** The commands to send, and the location of the reply to each requested command. */
@@ -278,14 +278,14 @@ function planOf(asked: readonly ReadCommand[]): NativePlan | null {
   // Native commands cannot be stopped between two, however long they take.
   if (asked.filter(({ args }) => endlessReads.has(args[0] ?? '')).length > 1) return null;
   const commands: (readonly string[])[] = [];
-  const places = new Map<string, number>();
+  const sent = new Map<string, number>();
   const readers = new Map<string, number>();
   const add = (command: readonly string[], reads: readonly number[]): number => {
     const [name = ''] = command;
     const text = JSON.stringify(command);
-    const known = randomCommands.has(name) ? undefined : places.get(text);
+    const known = randomCommands.has(name) ? undefined : sent.get(text);
     if (known !== undefined) return known;
-    places.set(text, commands.length);
+    sent.set(text, commands.length);
     if (!smallReplies.has(name)) {
       for (const at of reads) {
         const key = command[at] ?? '';
@@ -294,13 +294,13 @@ function planOf(asked: readonly ReadCommand[]): NativePlan | null {
     }
     return commands.push(command) - 1;
   };
-  const reads = asked.map(({ args, reads: positions }): NativeRead => {
-    if (args[0] !== 'MGET') return { at: add(sentForm(args), positions), places: null };
+  const reads = asked.map(({ args, reads: keysAt }): NativeRead => {
+    if (args[0] !== 'MGET') return { at: add(sentForm(args), keysAt), positions: null };
     // A key that is named several times is read once.
     const keys = [...new Set(args.slice(1))];
-    const at = add(['MGET', ...keys], positions.slice(0, keys.length));
-    const order = new Map(keys.map((key, place) => [key, place]));
-    return { at, places: args.slice(1).map((key) => order.get(key) ?? 0) };
+    const at = add(['MGET', ...keys], keysAt.slice(0, keys.length));
+    const order = new Map(keys.map((key, position) => [key, position]));
+    return { at, positions: args.slice(1).map((key) => order.get(key) ?? 0) };
   });
   const isBounded =
     readers.size <= limits.keysReadUnmeasured &&
@@ -309,17 +309,17 @@ function planOf(asked: readonly ReadCommand[]): NativePlan | null {
   return { commands, reads, isBounded };
 }
 
-/** The replies, cut off if their total size exceeds the bound. */
+/** The replies, with an error in place of each that exceeds the bound together with those before it. */
 function repliesOf(
   asked: readonly ReadCommand[],
   { reads }: NativePlan,
   elements: readonly Element[],
 ): readonly RawReply[] {
   let left: number = limits.snapshotBytes;
-  return reads.map(({ at, places }, index) => {
+  return reads.map(({ at, positions }, index) => {
     const { args = [], reply: order = null } = asked[index] ?? {};
     const converted = askedForm(args, replyOf(elements[at], args));
-    const reply = inOrder(pick(converted, places), order);
+    const reply = inOrder(pick(converted, positions), order);
     const bytes = bytesOf(reply);
     if (bytes > left) return tooLarge;
     left -= bytes;
@@ -327,10 +327,10 @@ function repliesOf(
   });
 }
 
-function pick(reply: RawReply, places: readonly number[] | null): RawReply {
-  if (places === null || !Array.isArray(reply)) return reply;
+function pick(reply: RawReply, positions: readonly number[] | null): RawReply {
+  if (positions === null || !Array.isArray(reply)) return reply;
   const values: readonly RawReply[] = reply;
-  return places.map((place) => values[place] ?? null);
+  return positions.map((position) => values[position] ?? null);
 }
 
 function replyOf(element: Element | undefined, [name = '']: readonly string[]): RawReply {

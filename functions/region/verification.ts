@@ -13,7 +13,7 @@ import {
 } from './comparison.ts';
 
 /** The progress of a verification. Another call continues from here, possibly in another isolate. */
-export interface VerifyPlace {
+export interface VerifyProgress {
   /** The regions to compare, in the order of scanning. */
   readonly regions: readonly RegionId[];
   /** False if the regions are all voters, which they must remain until the end. */
@@ -46,7 +46,7 @@ export interface VerifySlice {
   readonly differing: readonly DigestDifference[];
   /** Keys that changed or were locked at every look. */
   readonly restless: readonly Bytes[];
-  readonly next: VerifyPlace;
+  readonly next: VerifyProgress;
 }
 
 /** The dependencies of a verification. */
@@ -55,7 +55,7 @@ export interface VerifyWorld extends ComparisonWorld {
   now(): number;
 }
 
-const placeSchema = z.strictObject({
+const progressSchema = z.strictObject({
   regions: z.array(z.string()).min(2).max(limits.regions),
   areChosen: z.boolean(),
   prefix: z.string().max(limits.verifyPrefixCharacters),
@@ -70,25 +70,25 @@ export function beginVerify(
   regions: readonly RegionId[],
   areChosen: boolean,
   prefix: string,
-): VerifyPlace {
+): VerifyProgress {
   return { regions, areChosen, prefix, region: 0, cursor: '0', checked: 0, differing: 0 };
 }
 
 /** True if all keys have been compared. */
-export function isVerified({ regions, region }: VerifyPlace): boolean {
+export function isVerified({ regions, region }: VerifyProgress): boolean {
   return region >= regions.length;
 }
 
-/** Encodes a place as an opaque cursor. */
-export function cursorOf(place: VerifyPlace): string {
-  return btoa(bytesOfText(JSON.stringify(place)));
+/** Encodes the progress as an opaque cursor. */
+export function cursorOf(progress: VerifyProgress): string {
+  return btoa(bytesOfText(JSON.stringify(progress)));
 }
 
 /** Decodes a cursor; null if it is not valid. */
-export function placeOfCursor(text: string): VerifyPlace | null {
+export function progressOfCursor(text: string): VerifyProgress | null {
   try {
     const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-    const parsed = placeSchema.safeParse(JSON.parse(new TextDecoder().decode(bytes)));
+    const parsed = progressSchema.safeParse(JSON.parse(new TextDecoder().decode(bytes)));
     if (!parsed.success || parsed.data.region >= parsed.data.regions.length) return null;
     return parsed.data;
   } catch {
@@ -103,22 +103,22 @@ export function placeOfCursor(text: string): VerifyPlace | null {
  */
 export async function verifySlice(
   world: VerifyWorld,
-  from: VerifyPlace,
+  from: VerifyProgress,
   { limit, pauseMs }: VerifyPace,
 ): Promise<ValueOrFault<VerifySlice>> {
   const startedAt = world.now();
   const differing: DigestDifference[] = [];
   const restless: Bytes[] = [];
-  let place = from;
+  let progress = from;
   let checked = 0;
   let scanned = 0;
   for (let step = 0; step < limits.verifyStepsPerCall; step += 1) {
-    if (isVerified(place) || scanned >= limit) break;
+    if (isVerified(progress) || scanned >= limit) break;
     if (step > 0) {
       if (world.now() - startedAt >= limits.verifyMs) break;
       if (pauseMs > 0) await world.pause(pauseMs);
     }
-    const page = await scanPage(world, place, limit - scanned);
+    const page = await scanPage(world, progress, limit - scanned);
     if (!page.ok) return page;
     const compared = await compareKeys(world, page.value.keys);
     if (!compared.ok) return compared;
@@ -128,46 +128,50 @@ export async function verifySlice(
     }
     checked += compared.value.size;
     scanned += page.value.scanned;
-    place = page.value.next;
+    progress = page.value.next;
   }
   const counts = {
     checked: from.checked + checked,
     differing: from.differing + differing.length,
   };
-  return { ok: true, value: { checked, differing, restless, next: { ...place, ...counts } } };
+  return { ok: true, value: { checked, differing, restless, next: { ...progress, ...counts } } };
 }
 
 /** One step of a scan: the number of keys found, and the keys to compare. */
 interface Page {
   readonly scanned: number;
   readonly keys: readonly Bytes[];
-  readonly next: VerifyPlace;
+  readonly next: VerifyProgress;
 }
 
-/** Scans one step: returns the keys that have not been compared yet, and the place after it. */
+/** Scans one step: returns the keys that have not been compared yet, and the progress after them. */
 async function scanPage(
   { regions }: VerifyWorld,
-  place: VerifyPlace,
+  progress: VerifyProgress,
   wanted: number,
 ): Promise<ValueOrFault<Page>> {
-  const id = place.regions[place.region] ?? '';
+  const id = progress.regions[progress.region] ?? '';
   const scanned = regions.find((region) => region.id === id);
   if (scanned === undefined) return silent(id, 'the region is no longer configured');
   const count = Math.min(wanted, limits.verifyKeysPerLook);
-  const question = { kind: 'scan', cursor: place.cursor, count } as const;
+  const question = { kind: 'scan', cursor: progress.cursor, count } as const;
   const result = await scanned.client.inspect(onlyShard, question, limits.inspectTimeoutMs);
   if (result.kind === 'silent') return silent(id, result.reason);
-  const prefix = bytesOfText(place.prefix);
+  const prefix = bytesOfText(progress.prefix);
   // SCAN may return a key twice.
   let keys: readonly Bytes[] = [...new Set(result.keys.map(({ key }) => key))];
   keys = keys.filter((key) => key.startsWith(prefix));
-  for (const earlier of regions.filter((one) => place.regions.indexOf(one.id) < place.region)) {
+  for (const earlier of regions.filter(
+    (one) => progress.regions.indexOf(one.id) < progress.region,
+  )) {
     const held = await lookAt(earlier, keys);
     if (!held.ok) return held;
     keys = keys.filter((key) => (held.value.get(key)?.digest ?? null) === null);
   }
   const { cursor } = result;
   const next =
-    cursor === null ? { ...place, region: place.region + 1, cursor: '0' } : { ...place, cursor };
+    cursor === null
+      ? { ...progress, region: progress.region + 1, cursor: '0' }
+      : { ...progress, cursor };
   return { ok: true, value: { scanned: result.keys.length, keys, next } };
 }

@@ -92,7 +92,7 @@ export async function met(faults: readonly FaultHandle[]): Promise<void> {
   await Promise.all(faults.map(({ hit }) => hit));
 }
 
-/** The number of rounds with a mark that the region has executed. */
+/** The number of rounds with a pair that the region has executed. */
 export async function roundCounter({ client }: TestRegion): Promise<number> {
   return (await readState(client))?.counter ?? 0;
 }

@@ -6,8 +6,8 @@ import {
   beginVerify,
   cursorOf,
   isVerified,
-  placeOfCursor,
-  type VerifyPlace,
+  progressOfCursor,
+  type VerifyProgress,
   type VerifySlice,
   type VerifyWorld,
   verifySlice,
@@ -80,7 +80,7 @@ function fill(...keys: readonly string[]): void {
   for (const key of keys) for (const region of [a, b, c]) region.keys.set(key, '1');
 }
 
-async function slice(from: VerifyPlace, limit: number, pauseMs = 0): Promise<VerifySlice> {
+async function slice(from: VerifyProgress, limit: number, pauseMs = 0): Promise<VerifySlice> {
   const seen = await verifySlice(world, from, { limit, pauseMs });
   if (!seen.ok) throw new Error(seen.fault.reason);
   return seen.value;
@@ -88,19 +88,20 @@ async function slice(from: VerifyPlace, limit: number, pauseMs = 0): Promise<Ver
 
 /** Verifies to the end, from cursor to cursor. */
 async function verifyAll(limit = 1_000, prefix = '') {
-  let place: VerifyPlace | null = beginVerify(['a', 'b', 'c'], false, prefix);
+  let progress: VerifyProgress | null = beginVerify(['a', 'b', 'c'], false, prefix);
   const differing: VerifySlice['differing'][number][] = [];
   const restless: string[] = [];
   let checked = 0;
   let calls = 0;
-  while (place !== null) {
-    const found: VerifySlice = await slice(place, limit);
+  while (progress !== null) {
+    const found: VerifySlice = await slice(progress, limit);
     differing.push(...found.differing);
     restless.push(...found.restless);
     checked += found.checked;
     calls += 1;
-    place = isVerified(found.next) ? null : placeOfCursor(cursorOf(found.next));
-    if (place === null) expect(found.next).toMatchObject({ checked, differing: differing.length });
+    progress = isVerified(found.next) ? null : progressOfCursor(cursorOf(found.next));
+    if (progress === null)
+      expect(found.next).toMatchObject({ checked, differing: differing.length });
   }
   return { differing, restless, checked, calls };
 }
@@ -158,8 +159,8 @@ describe('a verification', () => {
   it('names a region that returns none of the keys', async () => {
     fill('k1');
     c.lookBrings = 0;
-    const place = beginVerify(['a', 'b', 'c'], false, '');
-    expect(await verifySlice(world, place, { limit: 10, pauseMs: 0 })).toMatchObject({
+    const progress = beginVerify(['a', 'b', 'c'], false, '');
+    expect(await verifySlice(world, progress, { limit: 10, pauseMs: 0 })).toMatchObject({
       fault: { region: 'c' },
     });
   });
@@ -234,8 +235,8 @@ describe('a verification', () => {
   it('names the region that does not answer', async () => {
     fill('k1');
     b.isSilent = true;
-    const place = beginVerify(['a', 'b', 'c'], false, '');
-    expect(await verifySlice(world, place, { limit: 10, pauseMs: 0 })).toEqual({
+    const progress = beginVerify(['a', 'b', 'c'], false, '');
+    expect(await verifySlice(world, progress, { limit: 10, pauseMs: 0 })).toEqual({
       ok: false,
       fault: { region: 'b', reason: 'no answer in time' },
     });
@@ -244,8 +245,8 @@ describe('a verification', () => {
 
 describe('a cursor', () => {
   it('decodes to the position that it encodes', () => {
-    const place = { ...beginVerify(['a', 'b'], true, 'ü'), cursor: '17', checked: 3 };
-    expect(placeOfCursor(cursorOf(place))).toEqual(place);
+    const progress = { ...beginVerify(['a', 'b'], true, 'ü'), cursor: '17', checked: 3 };
+    expect(progressOfCursor(cursorOf(progress))).toEqual(progress);
   });
 
   it.each([
@@ -258,7 +259,7 @@ describe('a cursor', () => {
     cursorOf({ ...beginVerify(['a', 'b'], true, ''), checked: -1 }),
     cursorOf({ ...beginVerify(['a'], true, '') }),
   ])('is refused if it is malformed: %j', (text) => {
-    expect(placeOfCursor(text)).toBeNull();
+    expect(progressOfCursor(text)).toBeNull();
   });
 });
 

@@ -15,8 +15,8 @@ import {
   cursorOf,
   type DigestDifference,
   isVerified,
-  placeOfCursor,
-  type VerifyPlace,
+  progressOfCursor,
+  type VerifyProgress,
   type VerifyWorld,
   verifySlice,
 } from '../../region/verification.ts';
@@ -145,7 +145,7 @@ async function knownVoters(dependencies: EdgeDependencies): Promise<Result<Voter
 function positionOf(
   { cursor, regions: chosen, prefix }: z.infer<typeof verifySchema>,
   { regions, voters }: Voters,
-): Result<VerifyPlace> {
+): Result<VerifyProgress> {
   const ids = regions.map(({ id }) => id);
   if (cursor === undefined) {
     const detail = `The regions are ${ids.join(', ')}: name some of these, each once.`;
@@ -161,7 +161,7 @@ function positionOf(
     }
     return success(beginVerify(chosen ?? voters, chosen !== undefined, prefix ?? ''));
   }
-  const position = placeOfCursor(cursor);
+  const position = progressOfCursor(cursor);
   if (position === null || chosen !== undefined || prefix !== undefined) {
     const detail =
       '`cursor` must be the unchanged `next` of the previous response. It includes `regions` and `prefix`: omit these.';

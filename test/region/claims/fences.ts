@@ -142,7 +142,7 @@ export function claimFences(region: () => Implementation): void {
   });
 
   describe('history', () => {
-    const leaveMarks = async (count: number) => {
+    const leavePairs = async (count: number) => {
       for (let index = 0; index < count; index += 1) {
         await send({ nonce: `mark${index + 1}`, decisions: [abortOf(index + 1, ['k'])] });
       }
@@ -153,13 +153,13 @@ export function claimFences(region: () => Implementation): void {
     };
 
     it('executes a round whose pair it contains', async () => {
-      await leaveMarks(3);
+      await leavePairs(3);
       expect(await refusalFor([3, 'mark3'])).toBe('executed');
       expect(await refusalFor([1, 'mark1'])).toBe('executed');
     });
 
-    it('is lost if the pair is newer, has another mark, or everything is gone', async () => {
-      await leaveMarks(3);
+    it('is lost if the pair is newer, has another nonce, or everything is gone', async () => {
+      await leavePairs(3);
       expect(await refusalFor([4, 'mark4'])).toBe('lost');
       expect(await refusalFor([2, 'other'])).toBe('lost');
       await region().wipe();
@@ -167,9 +167,9 @@ export function claimFences(region: () => Implementation): void {
     });
 
     it('is lost after a rollback, even if late rounds have filled it again', async () => {
-      await leaveMarks(2);
+      await leavePairs(2);
       const restore = await region().backup();
-      await leaveMarks(2);
+      await leavePairs(2);
       await restore();
       expect(await refusalFor([4, 'mark2'])).toBe('lost');
       await send({ nonce: 'late1', decisions: [abortOf(90, ['k'])] });
@@ -178,7 +178,7 @@ export function claimFences(region: () => Implementation): void {
     });
 
     it('refuses a pair older than its oldest, which is no loss, and compares the oldest exactly', async () => {
-      await leaveMarks(limits.historyPairs + 1);
+      await leavePairs(limits.historyPairs + 1);
       expect(await refusalFor([1, 'mark1'])).toBe('history');
       expect(await refusalFor([2, 'other'])).toBe('lost');
       expect(await refusalFor([2, 'mark2'])).toBe('executed');
@@ -186,7 +186,7 @@ export function claimFences(region: () => Implementation): void {
     });
 
     it('is unchanged by a refused round', async () => {
-      await leaveMarks(1);
+      await leavePairs(1);
       const result = await send({
         lastAcknowledged: [7, 'x'],
         epoch: 9,
@@ -199,39 +199,39 @@ export function claimFences(region: () => Implementation): void {
       expect(reply.history.map(([counter]) => counter)).toEqual([1, 2]);
     });
 
-    it('is returned as its last marks, newest last, and a round without work adds none', async () => {
-      await leaveMarks(10);
+    it('is returned as its last pairs, newest last, and a round without work adds none', async () => {
+      await leavePairs(10);
       const expected = [3, 4, 5, 6, 7, 8, 9, 10].map((index) => [index, `mark${index}`]);
       const probe = executed(await send({ lastAcknowledged: [10, 'mark10'] }));
       expect(probe.history).toEqual(expected);
     });
 
     it('records another pair for a round that was not executed completely, and accepts that pair', async () => {
-      const marks: RoundPair[] = [];
+      const pairs: RoundPair[] = [];
       for (const sequence of [1, 1]) {
         const reply = executed(
-          await send({ nonce: `try${marks.length}`, prepares: [write(sequence)] }),
+          await send({ nonce: `try${pairs.length}`, prepares: [write(sequence)] }),
         );
-        marks.push(...reply.history.slice(-1));
+        pairs.push(...reply.history.slice(-1));
       }
-      expect(marks).toEqual([
+      expect(pairs).toEqual([
         [1, 'try0'],
         [2, expect.stringMatching(/^try1\.[0-9a-f]{8}$/)],
       ]);
-      const [, last] = marks;
+      const [, last] = pairs;
       if (last === undefined) throw new Error('there are two rounds');
       expect(await refusalFor([2, 'try1'])).toBe('lost');
       expect(await refusalFor(last)).toBe('executed');
     });
 
-    it('keeps a mark of each round that raises a fence, so that its loss is detected', async () => {
-      await leaveMarks(1);
+    it('keeps a pair of each round that raises a fence, so that its loss is detected', async () => {
+      await leavePairs(1);
       const raises = [{ epoch: 2 }, { epoch: 2, incarnation: 2 }, { epoch: 2, incarnation: 2 }];
-      const marks = [];
+      const pairs = [];
       for (const [index, fences] of raises.entries()) {
-        marks.push(executed(await send({ ...fences, nonce: `raise${index}` })).history.at(-1));
+        pairs.push(executed(await send({ ...fences, nonce: `raise${index}` })).history.at(-1));
       }
-      expect(marks).toEqual([
+      expect(pairs).toEqual([
         [2, 'raise0'],
         [3, 'raise1'],
         [3, 'raise1'],

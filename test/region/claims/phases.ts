@@ -191,7 +191,7 @@ export function claimPhases(region: () => Implementation): void {
       expect(await step(begin(), { epoch: 2, incarnation: 2 })).toEqual({ kind: 'begun' });
     });
 
-    it('leaves a mark, even if it is refused', async () => {
+    it('leaves a pair, even if it is refused', async () => {
       const first = await send({ nonce: 'a', copy: write('none', 1) });
       expect(first.copy).toEqual(refusedBy('token'));
       const second = await send({ nonce: 'b', copy: { kind: 'list', cursor: '0', count: 10 } });
