@@ -135,6 +135,22 @@ describe('the connections', () => {
     }
   });
 
+  it('may all be taken by reads, whose end lets a waiting decision leave', () => {
+    const harness = CoreHarness.begun({ regions: ['only'], connections: 2 });
+    harness.arrive(frameOf(['a']));
+    harness.read();
+    harness.read();
+    harness.execute(harness.flight('only'));
+    expect(harness.snapshots).toHaveLength(2);
+    harness.advance(limits.commitLingerMs);
+    expect(harness.flights).toEqual([]);
+    const [first] = harness.snapshots;
+    if (first !== undefined) {
+      harness.endSnapshot(first, { kind: 'read', replies: ['1'], locks: [] });
+    }
+    expect(harness.deciding('only')).toMatchObject([{ outcome: 'commit', keys: ['a'] }]);
+  });
+
   it('go to the farthest region first', () => {
     const harness = new CoreHarness({ connections: 3 });
     harness.tick();
