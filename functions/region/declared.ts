@@ -1,5 +1,6 @@
 /** Chooses the keys that a script declares in KEYS. */
 import { assert } from '../../shared/assert.ts';
+import { shadowName } from '../../shared/commands/keys.ts';
 import { isAscii } from '../../shared/contracts/bytes.ts';
 import type { Inspection, Round, SnapshotRequest } from '../../shared/contracts/round.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
@@ -46,8 +47,7 @@ function shadowsOf(
   shard: number,
   item: { readonly transaction: TransactionOrder; readonly keys: readonly string[] },
 ): readonly string[] {
-  const id = item.transaction.join('.');
-  return valuesAmong(item.keys).map((key) => `lockstep:${shard}:shadow:${id}:${key}`);
+  return valuesAmong(item.keys).map((key) => shadowName(shard, item.transaction, key));
 }
 
 /** The first of `names` that are together no longer than the argument, so that a request at most doubles. */

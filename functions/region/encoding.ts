@@ -1,5 +1,6 @@
 /** Encodes the arguments of the region scripts; the header of each script describes the form. */
 import { assert } from '../../shared/assert.ts';
+import { recordNames } from '../../shared/commands/keys.ts';
 import type { Check, Operation, OperationKind, ReplySort } from '../../shared/contracts/frame.ts';
 import { isGrowing } from '../../shared/contracts/growing.ts';
 import type {
@@ -59,7 +60,8 @@ type Json = string | number | readonly Json[];
 
 /** The names of a shard's own keys that a script declares, in the order of its KEYS. */
 export function keysOf(shard: number): string[] {
-  return ['state', 'lock', 'lease'].map((name) => `lockstep:${shard}:${name}`);
+  const { state, lock, lease } = recordNames(shard);
+  return [state, lock, lease];
 }
 
 /** ARGV[1] of round.lua; its header describes the form. */

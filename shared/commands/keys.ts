@@ -1,6 +1,6 @@
 /** Keys and channels: the rules for users' names, the names of Lockstep's own records, and the slots of keys. */
 import { utf8Length } from '../contracts/bytes.ts';
-import { formatTransactionId, type ShardId, type TransactionId } from '../ids.ts';
+import { keyOf, type ShardId, type TransactionOrder } from '../ids.ts';
 import { limits } from '../limits.ts';
 import { channelPrefix, reservedPrefix } from '../reserved-keys.ts';
 
@@ -60,15 +60,13 @@ export interface CommandFault {
   readonly redis?: { readonly error: string; readonly whenQueued: boolean };
 }
 
-/** The names under which a region keeps the records of one shard. */
+/** The names under which a region keeps the records of one shard; region-state.lua describes their form. */
 export interface RecordNames {
-  /** Hash: generation, epoch, incarnation, floor, and the history of rounds. */
-  readonly meta: string;
-  /** Hash: locked key to the intent that holds the lock. */
+  /** String: the generation, the fences, the history, the settled transactions and the near locks. */
+  readonly state: string;
+  /** Hash: the far locks, as records by key. */
   readonly lock: string;
-  /** The finished transactions above the low watermark. */
-  readonly done: string;
-  /** String: the lease, with its expiry on the region's own clock. */
+  /** String: the expiry of the lease by the region's own clock, in ms. */
   readonly lease: string;
 }
 
@@ -78,17 +76,15 @@ const encoder = new TextEncoder();
 export function recordNames(shard: ShardId): RecordNames {
   const prefix = `${reservedPrefix}${shard}:`;
   return {
-    meta: `${prefix}meta`,
+    state: `${prefix}state`,
     lock: `${prefix}lock`,
-    done: `${prefix}done`,
     lease: `${prefix}lease`,
   };
 }
 
-/** The key in which a region stages the new value that `transaction` gives to `key`. */
-export function shadowName(transaction: TransactionId, key: string): string {
-  const id = formatTransactionId(transaction);
-  return `${reservedPrefix}${transaction.shard}:shadow:${id}:${key}`;
+/** The name under which a region stages the value that a transaction of `shard` gives to `key`. */
+export function shadowName(shard: ShardId, transaction: TransactionOrder, key: string): string {
+  return `${reservedPrefix}${shard}:shadow:${keyOf(transaction)}:${key}`;
 }
 
 /** The fault of `key` as a user's key, or null. The empty string is a valid key. */

@@ -56,7 +56,7 @@ describe('a refusal', () => {
     ['XGROUP CREATE lockstep:x g $', 'reserved-key', 'lockstep:'],
     ['MSETEX 1 k v', 'unsupported-command', 'MSETEX is newer than Redis 7.0'],
     ['HEXPIRE k 1 FIELDS 1 f', 'unsupported-command', 'clock of each region'],
-    ['SET lockstep:0:meta v', 'reserved-key', 'lockstep:'],
+    ['SET lockstep:0:state v', 'reserved-key', 'lockstep:'],
     ['SUNIONSTORE d a lockstep:x', 'reserved-key', 'lockstep:'],
   ])('of %s is %s: %s', (words, problem, detail) => {
     const refusal = refusalOf(words);

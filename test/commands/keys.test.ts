@@ -22,7 +22,7 @@ describe('a key', () => {
 
   it('is refused with the reserved prefix', () => {
     expect(keyFault(reservedPrefix)?.problem).toBe('reserved-key');
-    expect(keyFault('lockstep:0:meta')?.problem).toBe('reserved-key');
+    expect(keyFault('lockstep:0:state')?.problem).toBe('reserved-key');
   });
 
   it('is refused one byte past its limit, counted in UTF-8', () => {
@@ -69,19 +69,17 @@ describe('a slot', () => {
 describe('the names of a region’s own records', () => {
   it('carry the reserved prefix and the shard', () => {
     expect(recordNames(3)).toEqual({
-      meta: 'lockstep:3:meta',
+      state: 'lockstep:3:state',
       lock: 'lockstep:3:lock',
-      done: 'lockstep:3:done',
       lease: 'lockstep:3:lease',
     });
-    const transaction = { shard: 3, incarnation: 2, sequence: 7 };
-    expect(shadowName(transaction, 'a:b')).toBe('lockstep:3:shadow:3.2.7:a:b');
+    expect(shadowName(3, [2, 7], 'a:b')).toBe('lockstep:3:shadow:2.7:a:b');
   });
 
   it('differ for different transactions and keys', () => {
     const names = fc.tuple(fc.nat(99), fc.nat(99), fc.string());
     const nameOf = ([incarnation, sequence, key]: [number, number, string]) =>
-      shadowName({ shard: 0, incarnation, sequence }, key);
+      shadowName(0, [incarnation, sequence], key);
     fc.assert(
       fc.property(names, names, (one, other) => {
         fc.pre(one.some((part, index) => part !== other[index]));

@@ -86,7 +86,7 @@ describe('a hostile body of a write', () => {
     ['an unknown command', '{"ops":[["FLY","k"]]}', 400, 'invalid-command'],
     ['an administrative command', '{"ops":[["SHUTDOWN"]]}', 400, 'unsupported-command'],
     ['a wrong number of arguments', '{"ops":[["SET","k"]]}', 400, 'invalid-command'],
-    ['a reserved key', '{"ops":[["SET","lockstep:0:meta","v"]]}', 400, 'reserved-key'],
+    ['a reserved key', '{"ops":[["SET","lockstep:0:state","v"]]}', 400, 'reserved-key'],
     [
       'a reserved key in a check',
       '{"ops":[["SET","k","v"]],"checks":[{"key":"lockstep:0:lock","exists":true}]}',
@@ -208,7 +208,7 @@ describe('a hostile address', () => {
   it.each([
     ['a key that is not valid UTF-8', 'GET', '/v1/keys/%FF', 400],
     ['a broken percent sign', 'GET', '/v1/keys/%zz', 400],
-    ['a reserved key', 'GET', '/v1/keys/lockstep:0:meta', 400],
+    ['a reserved key', 'GET', '/v1/keys/lockstep:0:state', 400],
     ['an unknown consistency', 'GET', '/v1/keys/k?consistency=maybe', 400],
     ['an unknown option', 'GET', '/v1/keys/k?color=red', 400],
     ['an unknown region', 'GET', '/v1/keys/k?region=mars', 404],

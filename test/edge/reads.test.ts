@@ -266,7 +266,7 @@ describe('an invalid read', () => {
     ['a write command', { reads: [['SET', 'k', 'v']] }],
     ['no commands', { reads: [] }],
     ['an unknown consistency', { ...body, consistency: 'maybe' }],
-    ['a reserved key', { reads: [['GET', 'lockstep:0:meta']] }],
+    ['a reserved key', { reads: [['GET', 'lockstep:0:state']] }],
   ])('with %s reaches no region', async (_fault, refused) => {
     const edge = new EdgeUnderTest();
     expect((await edge.ask('POST', '/v1/reads', { body: refused })).status).toBe(400);

@@ -236,7 +236,7 @@ describe('a transaction of the Upstash dialect', () => {
     ['an unknown command', ['NOPE'], 'unknown command'],
     ['a wrong number of arguments', ['GET'], 'wrong number of arguments'],
     ['a command that is not supported', ['FCALL', 'f', 0], 'FCALL is not supported'],
-    ['a key of Lockstep’s own', ['GET', 'lockstep:0:meta'], 'reserved'],
+    ['a key of Lockstep’s own', ['GET', 'lockstep:0:state'], 'reserved'],
     [
       'a random choice together with a write',
       ['SRANDMEMBER', 's'],
