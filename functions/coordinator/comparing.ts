@@ -9,7 +9,7 @@ import {
   cursorOf,
   isVerified,
   progressOfCursor,
-  type VerifyWorld,
+  type VerifyScope,
   verifySlice,
 } from '../region/verification.ts';
 
@@ -18,20 +18,20 @@ export async function compareSlice(
   { regions, cursor }: ComparisonRequest,
   clientOf: (region: RegionId) => RegionClient | null,
 ): Promise<ComparisonResult> {
-  const compared: VerifyWorld['regions'][number][] = [];
+  const compared: VerifyScope['regions'][number][] = [];
   for (const id of regions) {
     const client = clientOf(id);
     if (client === null) return { kind: 'silent', region: id, reason: 'it is not configured' };
     compared.push({ id, client });
   }
-  const world: VerifyWorld = {
+  const scope: VerifyScope = {
     regions: compared,
     pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
     now: () => Date.now(),
   };
   const begun = cursor === null ? null : progressOfCursor(cursor);
   const pace = { limit: limits.verifyKeysDefault, pauseMs: 0 };
-  const slice = await verifySlice(world, begun ?? beginVerify(regions, true, ''), pace);
+  const slice = await verifySlice(scope, begun ?? beginVerify(regions, true, ''), pace);
   if (!slice.ok) return { kind: 'silent', ...slice.fault };
   const { checked, differing, restless, next } = slice.value;
   return {

@@ -11,8 +11,8 @@ export interface ComparedRegion {
   readonly client: Pick<RegionClient, 'inspect'>;
 }
 
-/** The dependencies of a comparison. */
-export interface ComparisonWorld {
+/** The regions that a comparison reads, and how it waits between two looks. */
+export interface ComparisonScope {
   readonly regions: readonly ComparedRegion[];
   /** Resolves after `ms` milliseconds. */
   pause(ms: number): Promise<void>;
@@ -46,15 +46,15 @@ interface Glimpse {
  * apart than clocks may be, because a key expires by each region's own clock.
  */
 export async function compareKeys(
-  world: ComparisonWorld,
+  scope: ComparisonScope,
   keys: readonly Bytes[],
 ): Promise<ValueOrFault<ReadonlyMap<Bytes, Compared>>> {
   const outcome = new Map<Bytes, Compared>();
   let suspects = keys;
   let before = new Map<Bytes, Glimpse>();
   for (let look = 1; suspects.length > 0 && look <= limits.verifyLooks; look += 1) {
-    if (look > 1) await world.pause(limits.verifyLookPauseMs * 2 ** (look - 2));
-    const seen = await glimpse(world, suspects);
+    if (look > 1) await scope.pause(limits.verifyLookPauseMs * 2 ** (look - 2));
+    const seen = await glimpse(scope, suspects);
     if (!seen.ok) return seen;
     for (const [key, now] of seen.value) outcome.set(key, judge(before.get(key), now));
     suspects = suspects.filter((key) => outcome.get(key)?.kind !== 'equal');
@@ -95,7 +95,7 @@ export function silent(
 }
 
 async function glimpse(
-  { regions }: ComparisonWorld,
+  { regions }: ComparisonScope,
   keys: readonly Bytes[],
 ): Promise<ValueOrFault<ReadonlyMap<Bytes, Glimpse>>> {
   const looks = await Promise.all(regions.map((region) => lookAt(region, keys)));

@@ -4,7 +4,7 @@ import { type Bytes, bytesOfText } from '../../shared/contracts/bytes.ts';
 import { onlyShard, type RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import {
-  type ComparisonWorld,
+  type ComparisonScope,
   compareKeys,
   type Digests,
   lookAt,
@@ -49,8 +49,8 @@ export interface VerifySlice {
   readonly next: VerifyProgress;
 }
 
-/** The dependencies of a verification. */
-export interface VerifyWorld extends ComparisonWorld {
+/** The regions that a verification reads, and its clock. */
+export interface VerifyScope extends ComparisonScope {
   /** The time in ms. */
   now(): number;
 }
@@ -102,11 +102,11 @@ export function progressOfCursor(text: string): VerifyProgress | null {
  * compared before or after the write; every key that exists during the whole verification is compared.
  */
 export async function verifySlice(
-  world: VerifyWorld,
+  scope: VerifyScope,
   from: VerifyProgress,
   { limit, pauseMs }: VerifyPace,
 ): Promise<ValueOrFault<VerifySlice>> {
-  const startedAt = world.now();
+  const startedAt = scope.now();
   const differing: DigestDifference[] = [];
   const restless: Bytes[] = [];
   let progress = from;
@@ -115,12 +115,12 @@ export async function verifySlice(
   for (let step = 0; step < limits.verifyStepsPerCall; step += 1) {
     if (isVerified(progress) || scanned >= limit) break;
     if (step > 0) {
-      if (world.now() - startedAt >= limits.verifyMs) break;
-      if (pauseMs > 0) await world.pause(pauseMs);
+      if (scope.now() - startedAt >= limits.verifyMs) break;
+      if (pauseMs > 0) await scope.pause(pauseMs);
     }
-    const page = await scanPage(world, progress, limit - scanned);
+    const page = await scanPage(scope, progress, limit - scanned);
     if (!page.ok) return page;
-    const compared = await compareKeys(world, page.value.keys);
+    const compared = await compareKeys(scope, page.value.keys);
     if (!compared.ok) return compared;
     for (const [key, outcome] of compared.value) {
       if (outcome.kind === 'differs') differing.push({ key, digests: outcome.digests });
@@ -146,7 +146,7 @@ interface Page {
 
 /** Scans one step: returns the keys that have not been compared yet, and the progress after them. */
 async function scanPage(
-  { regions }: VerifyWorld,
+  { regions }: VerifyScope,
   progress: VerifyProgress,
   wanted: number,
 ): Promise<ValueOrFault<Page>> {

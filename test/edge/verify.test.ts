@@ -8,8 +8,8 @@ import {
   isVerified,
   progressOfCursor,
   type VerifyProgress,
+  type VerifyScope,
   type VerifySlice,
-  type VerifyWorld,
   verifySlice,
 } from '../../functions/region/verification.ts';
 import { bytesOfText } from '../../shared/contracts/bytes.ts';
@@ -63,12 +63,12 @@ let a: FakeRegion;
 let b: FakeRegion;
 let c: FakeRegion;
 let pauses: number[];
-let world: VerifyWorld;
+let scope: VerifyScope;
 
 beforeEach(() => {
   [a, b, c] = [new FakeRegion('a'), new FakeRegion('b'), new FakeRegion('c')];
   pauses = [];
-  world = {
+  scope = {
     regions: [a, b, c],
     pause: async (ms) => void pauses.push(ms),
     now: () => 0,
@@ -81,7 +81,7 @@ function fill(...keys: readonly string[]): void {
 }
 
 async function slice(from: VerifyProgress, limit: number, pauseMs = 0): Promise<VerifySlice> {
-  const seen = await verifySlice(world, from, { limit, pauseMs });
+  const seen = await verifySlice(scope, from, { limit, pauseMs });
   if (!seen.ok) throw new Error(seen.fault.reason);
   return seen.value;
 }
@@ -160,7 +160,7 @@ describe('a verification', () => {
     fill('k1');
     c.lookBrings = 0;
     const progress = beginVerify(['a', 'b', 'c'], false, '');
-    expect(await verifySlice(world, progress, { limit: 10, pauseMs: 0 })).toMatchObject({
+    expect(await verifySlice(scope, progress, { limit: 10, pauseMs: 0 })).toMatchObject({
       fault: { region: 'c' },
     });
   });
@@ -218,7 +218,7 @@ describe('a verification', () => {
   it('ends a call after its time limit, with the position to continue', async () => {
     fill(...Array.from({ length: limits.verifyKeysPerLook * 3 }, (_, index) => `k${index}`));
     let now = 0;
-    world = { ...world, now: () => (now += limits.verifyMs) };
+    scope = { ...scope, now: () => (now += limits.verifyMs) };
     const found = await slice(beginVerify(['a', 'b', 'c'], false, ''), limits.verifyKeysMaximum);
     expect(found.checked).toBe(limits.verifyKeysPerLook);
     expect(found.next).toMatchObject({ region: 0, cursor: String(limits.verifyKeysPerLook) });
@@ -236,7 +236,7 @@ describe('a verification', () => {
     fill('k1');
     b.isSilent = true;
     const progress = beginVerify(['a', 'b', 'c'], false, '');
-    expect(await verifySlice(world, progress, { limit: 10, pauseMs: 0 })).toEqual({
+    expect(await verifySlice(scope, progress, { limit: 10, pauseMs: 0 })).toEqual({
       ok: false,
       fault: { region: 'b', reason: 'no answer in time' },
     });
@@ -267,7 +267,7 @@ describe('a repair', () => {
   const blocked = new Set(['blocked']);
 
   function plan(keys: readonly string[], source: string | null = null) {
-    return planRepair(world, { keys, source, blocked });
+    return planRepair(scope, { keys, source, blocked });
   }
 
   it('without a source takes the value of the majority', async () => {
@@ -325,7 +325,7 @@ describe('a repair', () => {
   });
 
   it('has no majority among two regions that differ', async () => {
-    world = { ...world, regions: [a, b] };
+    scope = { ...scope, regions: [a, b] };
     a.keys.set('k1', '1');
     expect(await plan(['k1'])).toMatchObject({ ok: false });
   });

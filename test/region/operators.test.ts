@@ -4,7 +4,7 @@ import { diagnose } from '../../functions/edge/doctor/diagnose.ts';
 import { examine } from '../../functions/edge/doctor/region-checks.ts';
 import { connectRegion } from '../../functions/region/client.ts';
 import { compareKeys } from '../../functions/region/comparison.ts';
-import { beginVerify, type VerifyWorld, verifySlice } from '../../functions/region/verification.ts';
+import { beginVerify, type VerifyScope, verifySlice } from '../../functions/region/verification.ts';
 import { type Gateway, startGateway } from '../../local/gateway/gateway.ts';
 import type { RegionConfiguration } from '../../shared/contracts/members.ts';
 import type { RegionClient } from '../../shared/contracts/round.ts';
@@ -108,7 +108,7 @@ describe('the doctor on the embedded server', () => {
 });
 
 describe('a comparison of real regions', () => {
-  let world: VerifyWorld;
+  let scope: VerifyScope;
   let first: TestServer;
   let second: TestServer;
 
@@ -116,7 +116,7 @@ describe('a comparison of real regions', () => {
     const [a, b] = [await open(startRedisServer), await open(startRedisServer)];
     first = a.server;
     second = b.server;
-    world = {
+    scope = {
       regions: [
         { id: 'a', client: a.client },
         { id: 'b', client: b.client },
@@ -142,7 +142,7 @@ describe('a comparison of real regions', () => {
     await second.redis.del('k18');
     await second.redis.lpush(Buffer.from([0xff, 0x00]), 'bytes');
     const place = beginVerify(['a', 'b'], true, '');
-    const seen = await verifySlice(world, place, { limit: 10_000, pauseMs: 0 });
+    const seen = await verifySlice(scope, place, { limit: 10_000, pauseMs: 0 });
     if (!seen.ok) throw new Error(seen.fault.reason);
     expect(seen.value.checked).toBe(604);
     expect(seen.value.differing.map(({ key }) => key).sort()).toEqual(
@@ -154,7 +154,7 @@ describe('a comparison of real regions', () => {
   it('reports values as equal if only their elements were added in another order', async () => {
     await first.redis.zadd('z', 1, 'a', 2, 'b');
     await second.redis.zadd('z', 2, 'b', 1, 'a');
-    const compared = await compareKeys(world, ['z']);
+    const compared = await compareKeys(scope, ['z']);
     expect(compared.ok && compared.value.get('z')).toEqual({ kind: 'equal' });
   });
 });

@@ -5,7 +5,7 @@ import { failure, type Result, success } from '../../../shared/http/problems.ts'
 import type { RegionId } from '../../../shared/ids.ts';
 import {
   type Compared,
-  type ComparisonWorld,
+  type ComparisonScope,
   compareKeys,
   type Digests,
 } from '../../region/comparison.ts';
@@ -34,22 +34,22 @@ interface KeyRepair {
 }
 
 /**
- * Compares the keys in the regions of `world`, all of them voters, and plans a command per source. Returns
+ * Compares the keys in the regions of `scope`, all of them voters, and plans a command per source. Returns
  * `region-unavailable` if a region does not answer, and `order-refused` if a key has no evident source.
  */
 export async function planRepair(
-  world: ComparisonWorld,
+  scope: ComparisonScope,
   plan: RepairPlan,
 ): Promise<Result<readonly RepairCommand[]>> {
   const keys = [...new Set(plan.keys)];
-  const compared = await compareKeys(world, keys.map(bytesOfText));
+  const compared = await compareKeys(scope, keys.map(bytesOfText));
   if (!compared.ok) {
     const { region, reason } = compared.fault;
     const detail = `${region} does not answer: ${reason}. No repair was started. Retry.`;
     const members = { regions: [compared.fault] };
     return failure('region-unavailable', detail, members, { 'Retry-After': '1' });
   }
-  const voters = world.regions.map(({ id }) => id);
+  const voters = scope.regions.map(({ id }) => id);
   const repairs: KeyRepair[] = [];
   for (const key of keys) {
     const outcome = compared.value.get(bytesOfText(key)) ?? { kind: 'equal' };

@@ -17,7 +17,7 @@ import {
   isVerified,
   progressOfCursor,
   type VerifyProgress,
-  type VerifyWorld,
+  type VerifyScope,
   verifySlice,
 } from '../../region/verification.ts';
 import type { Guard } from '../http/authenticate.ts';
@@ -99,8 +99,8 @@ async function verify(context: EdgeContext, dependencies: EdgeDependencies): Pro
   if (!voters.ok) return answerProblem(context, voters.problem);
   const position = positionOf(body.value, voters.value);
   if (!position.ok) return answerProblem(context, position.problem);
-  const world = worldOf(dependencies, voters.value.regions, position.value.regions);
-  const slice = await verifySlice(world, position.value, body.value);
+  const scope = scopeOf(dependencies, voters.value.regions, position.value.regions);
+  const slice = await verifySlice(scope, position.value, body.value);
   if (!slice.ok) {
     const { region, reason } = slice.fault;
     const detail = `${region} does not answer: ${reason}. Retry to continue from here.`;
@@ -174,11 +174,11 @@ function positionOf(
   return failure('order-refused', detail);
 }
 
-function worldOf(
+function scopeOf(
   dependencies: EdgeDependencies,
   regions: readonly RegionConfiguration[],
   ids: readonly RegionId[],
-): VerifyWorld {
+): VerifyScope {
   return {
     regions: regions
       .filter(({ id }) => ids.includes(id))
@@ -224,8 +224,8 @@ async function repair(context: EdgeContext, dependencies: EdgeDependencies): Pro
   const doubt = await callCoordinator(dependencies, onlyShard, 'inDoubt');
   if (!doubt.ok) return answerProblem(context, doubt.problem);
   const blocked = new Set(doubt.value.blocked.map(({ key }) => key));
-  const world = worldOf(dependencies, regions, voters);
-  const commands = await planRepair(world, { keys, source, blocked });
+  const scope = scopeOf(dependencies, regions, voters);
+  const commands = await planRepair(scope, { keys, source, blocked });
   if (!commands.ok) return answerProblem(context, commands.problem);
   const details: string[] = [];
   for (const command of commands.value) {

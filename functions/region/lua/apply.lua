@@ -81,6 +81,7 @@ local function checkShadows(plans)
   end
 end
 
+-- The plans that have not failed.
 local function standing(plans)
   local left = {}
   for _, plan in ipairs(plans) do
@@ -207,6 +208,7 @@ local function putShadow(rename)
   return type(redis.pcall('UNLINK', key)) ~= 'number' and 'r' or nil
 end
 
+-- Deletes the keys that plans delete, then renames their shadows over their keys.
 local function runRenames(plans)
   local names = {}
   for _, plan in ipairs(plans) do

@@ -173,6 +173,7 @@ end
 -- The only name of this block that the rest needs.
 local prepareAll
 do
+-- The vote against a transaction because of another one's lock.
 local function lockedVote(key, record)
   local incarnation, sequence = orderOf(holderOf(record))
   return { 'l', key, incarnation, sequence }
@@ -313,6 +314,7 @@ local function regionFor(stored, round)
   return stored
 end
 
+-- True if a round for a voter comes to a region that is being copied and has seen the round's epoch.
 local function isInPhase(region, round) return round.isVoter and region.phase ~= '' and round.epoch <= region.epoch end
 
 return answer(#ARGV[1], function()

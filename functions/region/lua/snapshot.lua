@@ -86,6 +86,7 @@ end
 
 -- Commands about all keys --------------------------------------------------------------------------------------------
 
+-- The names without Lockstep's own.
 local function visible(names)
   local kept = {}
   for _, name in ipairs(names) do
@@ -195,6 +196,7 @@ local function compare(arguments)
   return invoke(arguments)
 end
 
+-- Runs one command of the snapshot. Returns its reply, { err = text } if it failed.
 local read
 function read(arguments)
   local keyspaceCommand = keyspaceCommands[arguments[1]]

@@ -32,6 +32,7 @@ local elements
 -- The command that counts the elements of a value, by its type.
 local lengths = { hash = 'HLEN', set = 'SCARD', zset = 'ZCARD', list = 'LLEN', stream = 'XLEN' }
 
+-- The staged state of a key. Raises an error if the transaction does not list the key.
 local function stateOf(key)
   local state = tx.states[key]
   if not state then error('an operation names a key that its transaction does not list', 0) end
@@ -54,6 +55,7 @@ local function stagedExpiry(name)
   return expiry < 0 and expiry or expiry - tx.expiryPutOffMs
 end
 
+-- True if an expiry in ms, '' for none, is at or before the transaction's `now`.
 local function hasPassed(pxat) return pxat ~= '' and tonumber(pxat) <= tx.now end
 
 -- The base as the vote reports it: `absent`, `persistent`, or its expiry in ms.
@@ -72,6 +74,7 @@ local function fingerprint(key, state)
   return state.fingerprint
 end
 
+-- True if the state is under the shadow's name.
 local function hasShadow(state) return state.at == 'shadow' or state.at == 'part' end
 
 -- Saves the state to which the key returns if the current part is undone.
@@ -123,6 +126,7 @@ local function setTo(name, value, pxat)
   end
 end
 
+-- Turns an inline state into a shadow.
 local function materialise(key, state)
   setTo(newShadow(key, state), state.value, state.pxat)
 end
