@@ -358,8 +358,8 @@ describe('the admin command to repair', () => {
   });
 
   it.each([
-    [['a'], 'the regions that differ copy 1 key from near'],
-    [['a', 'b'], 'the regions that differ copy 2 keys from near'],
+    [['a'], 'The regions that differ copy 1 key from near'],
+    [['a', 'b'], 'The regions that differ copy 2 keys from near'],
   ])('says how many keys are copied, and from which region: %j', (names, detail) => {
     const differing = names.map((key) => ({ key, regions: ['far'] }));
     const answer = CoreHarness.calm().command({ kind: 'repair', source: 'near', keys: differing });

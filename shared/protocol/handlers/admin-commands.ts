@@ -204,7 +204,7 @@ export class AdminCommands {
     const differs = (key: string) => links.voters.some(({ missed }) => missed.has(key));
     blocked.remove(keys.map(({ key }) => key).filter((key) => !differs(key)));
     return taken(
-      `the regions that differ copy ${counted(keys.length, 'key')} from ${source.region}`,
+      `The regions that differ copy ${counted(keys.length, 'key')} from ${source.region}`,
     );
   }
 
