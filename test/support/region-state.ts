@@ -110,11 +110,16 @@ export async function changeState(redis: Redis, changed: Partial<KeptState>): Pr
 /** The records of all locks, by key. */
 export async function readLocks(redis: Redis): Promise<ReadonlyMap<string, string>> {
   const near = (await readState(redis))?.locks ?? new Map();
-  const far = Object.entries(await redis.hgetallBuffer(lockKey));
-  return new Map([
-    ...near,
-    ...far.map(([key, record]) => [key, record.toString('latin1')] as const),
-  ]);
+  const far = await farLocks(redis);
+  return new Map([...near, ...far]);
+}
+
+async function farLocks(redis: Redis): Promise<ReadonlyMap<string, string>> {
+  const flat: unknown = await redis.callBuffer('HGETALL', lockKey);
+  const texts = Array.isArray(flat) ? flat.map((each: Buffer) => each.toString('latin1')) : [];
+  const locks = new Map<string, string>();
+  for (let at = 0; at < texts.length; at += 2) locks.set(texts[at] ?? '', texts[at + 1] ?? '');
+  return locks;
 }
 
 /** Loses the lock of a key, as no region should. */
