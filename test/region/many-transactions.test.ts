@@ -40,7 +40,7 @@ const values = [
   '3'.repeat(8_170),
 ];
 
-/** A transaction: its keys and what it does to them follow from its number. */
+/** A transaction: its keys, and its operation on each of them. */
 interface Shape {
   readonly keys: readonly string[];
   readonly value: string;
@@ -157,7 +157,7 @@ describe.each(servers)('many transactions in %s', (server, start) => {
     expect(near).toBeLessThanOrEqual(8_192);
   }
 
-  it('answer like the model, whatever their order, and leave its locks, settled transactions and values', async () => {
+  it('answer like the model in any order, and leave its locks, settled transactions and values', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(shapes, { minLength: most, maxLength: most }),
