@@ -8,12 +8,13 @@ local module = {}
 local beginBy, voteBy
 local hasScripts = false
 
--- Called before slow work.
+-- Called before slow work. Returns the time in ms if it has read the clock, so that its caller need not.
 function module.begin(isScript)
   hasScripts = hasScripts or isScript == true
-  if beginBy then return end
+  if beginBy then return nil end
   local now = moment()
   beginBy, voteBy = now + tx.stagingMs, now + tx.voteMs
+  return now
 end
 
 -- True if transactions that have not begun have to wait for a later round.

@@ -5,8 +5,10 @@
 -- the functions that lua-rewrite.ts writes into the text of a script.
 
 local memory, heaviest = given.memory, 1
--- The steps left at the next reading of the clock, and the steps between two readings: few if steps are slow.
-local nextLook, stride = steps, 1
+-- The steps left at the next reading of the clock, and the steps between two readings: few if steps are slow, and not
+-- too few at first, because each reading is a command.
+local FIRST, MOST = 64, 1000
+local nextLook, stride = steps - FIRST, FIRST
 -- A string of HEAVY bytes makes every later step cost more: comparing or converting it is one step of Lua.
 local HEAVY = 1000000
 for _, list in ipairs({ given.keys, given.arguments }) do
@@ -24,7 +26,7 @@ local function spend(count)
   if not (steps >= 0) then
     stop('ERR the script goes on for too long: it takes more than ' .. given.steps .. ' steps')
   end
-  stride = given.look(stop) < 5 and math.min(stride * 2, 100) or math.max(floor(stride / 2), 1)
+  stride = given.look(stop) < 5 and math.min(stride * 2, MOST) or math.max(floor(stride / 2), 1)
   nextLook = math.max(steps - stride, 0)
 end
 

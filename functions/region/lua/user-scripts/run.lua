@@ -415,8 +415,8 @@ end
 -- Returns two functions of a script that begins now. The first reads the clock, ends the script if its time is over,
 -- and returns the ms since the last reading. The second returns whether it ended the script: an error then has no
 -- place, because regions would name different ones.
-local function lookout()
-  local last, isLate = moment(), false
+local function lookout(startedAt)
+  local last, isLate = startedAt or moment(), false
   local latest = last + SCRIPT_BOUNDS.ms
   return function(stop)
     local now = moment()
@@ -432,7 +432,7 @@ local function runScript(given)
   local source, flags = withoutFlags(given.text)
   if not source then return nil, flags end
   local isReadOnly, callsLeft, values = given.isReadOnly or (flags and flags['no-writes']), SCRIPT_BOUNDS.calls, nil
-  local look, isLate = lookout()
+  local look, isLate = lookout(given.startedAt)
 
   local function perform(stop, charge, charged, ...)
     callsLeft = callsLeft - 1

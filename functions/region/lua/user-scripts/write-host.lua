@@ -125,13 +125,13 @@ return function(operation)
   local count = #operation[3]
   for index = 3, #given do insert(index - 2 <= count and keys or arguments, given[index]) end
   if not launchScript then prepareScripts() end
-  pace.begin(true)
+  local startedAt = pace.begin(true)
   draw = drawer(operation[6])
   draw(1)
   if broken[operation] then return nil, broken[operation] end
   return undoable(function()
     local reply, failure, isCutOff = launchScript({
-      sha = given[1], text = given[2], keys = keys, arguments = arguments, seed = operation[6],
+      startedAt = startedAt, sha = given[1], text = given[2], keys = keys, arguments = arguments, seed = operation[6],
       perform = performCommand,
     })
     if isCutOff then
