@@ -342,7 +342,7 @@ return answer(#ARGV[1], function()
     writeRegion(region)
     if region.applied then deciding().finish(region) end
   end
-  grantLease(region, round, lease)
+  grantLease(region, round, region.hasNoLease and 0 or lease)
   -- Nobody waits for a region without a vote, and its coordinator has to know when it can be copied.
   if not round.isVoter and isFull == nil then isFull = loadMemory().look() end
   -- If the server were full, it would have refused the first write of such a round.

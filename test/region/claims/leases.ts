@@ -87,6 +87,14 @@ export function claimLeases(region: () => Implementation): void {
       }
     });
 
+    it('is granted again by a round that begins a copy', async () => {
+      const lease = { reading: Date.now(), ttlMs: 3_600_000 };
+      await send({ lease });
+      await send({ lease, copy: begin });
+      await send({ epoch: 2 });
+      expect(await read()).toMatchObject({ kind: 'read' });
+    });
+
     it('is required only by a strong read that bypasses the coordinator', async () => {
       await send({});
       await region().run('SET', 'k', 'v');

@@ -20,7 +20,7 @@ function dropShard(region)
   if failure then error(failure, 0) end
   must('UNLINK', LEASE, LOCK, OLD_STATE, OLD_SETTLED)
   region.locks, region.far, region.hasFarLocks, region.isChanged, region.isOld = {}, {}, false, true, nil
-  region.settled, region.runs = '', nil
+  region.settled, region.runs, region.hasNoLease = '', nil, true
 end
 
 -- The reason to refuse the step, or nil.
