@@ -1,5 +1,6 @@
 import { connectDirectly } from '../region/direct.ts';
 import {
+  abortOf,
   commitOf,
   del,
   executed,
@@ -39,7 +40,9 @@ export async function run(seed: number): Promise<{ readonly commits: number }> {
   try {
     const prepares = [prepare(early + 1)];
     const nonce = `full${seed}`;
-    const decisions = numbers.map((number) => commitOf(number, [`k${number}`]));
+    const commits = numbers.map((number) => commitOf(number, [`k${number}`]));
+    // The abort of a prepare that never came writes before anything that the server could refuse.
+    const decisions = seed % 2 === 0 ? commits : [abortOf(early + 9, ['k1']), ...commits];
     const full = executed(await region.round(roundOf({ decisions, prepares, nonce }), 0));
     const refused = full.decisions.filter((said) => said !== 'acknowledged');
     if (refused.length > 0) throw new Error(`commits without memory were ${refused.join(', ')}`);

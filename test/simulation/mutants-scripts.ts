@@ -196,6 +196,13 @@ export const scriptMutants: readonly Mutant[] = [
   },
   {
     rule: 'R23',
+    name: 'script-writes-before-it-knows-of-its-memory',
+    patches: [round('if #region.leftovers > 0 then probe(round) end', '')],
+    runner: 'memory',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R23',
     name: 'script-stages-without-memory',
     patches: [memory('return isFull == true', 'return false')],
     runner: 'memory',
