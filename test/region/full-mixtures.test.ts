@@ -16,6 +16,7 @@ import {
   publish,
   roundOf,
   set,
+  snapshotOf,
   write,
 } from './fixtures.ts';
 import { listenerOf } from './implementations.ts';
@@ -180,6 +181,22 @@ describe('a full server', () => {
   it('carries out any decisions alone, and some prepares and denies others together', async () => {
     for (const decided of subsets(open, 3)) await decide(decided, decided.length % 2 === 0, []);
     for (const some of subsets(prepared, 3)) await decide(open, true, some);
+  });
+
+  it('applies the commits that a read settles, each of them once', async () => {
+    for (const { keys, operations, outcome } of open) {
+      if (outcome === 'abort') continue;
+      await fill();
+      await listener.published();
+      await send({ prepares: [prepareOf(1, keys, part(...operations))] });
+      await setFull();
+      const request = snapshotOf(keys, [], { settle: [commitOf(1, keys)] });
+      expect(await client.snapshot(request, 0)).toEqual({ kind: 'read', replies: [], locks: [] });
+      await wanted[keys[0] ?? '']?.();
+      const { decisions } = await send({ decisions: [commitOf(1, keys)] });
+      expect(decisions).toEqual(['acknowledged']);
+      expect(await listener.published()).toEqual(keys[0] === news ? ['news text'] : []);
+    }
   });
 
   it('carries out a flush that sets values, and then denies a write that takes memory', async () => {
