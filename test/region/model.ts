@@ -93,7 +93,7 @@ export class RegionModel {
   #settled = new Map<string, TransactionOrder>();
   #lease = 0;
   #pieces: Pieces = new Map();
-  /** Whether anything in the current round takes memory. */
+  /** Whether anything in the current round may take memory: then the round shows whether the region is full. */
   #looksAtMemory = false;
 
   /**
@@ -153,7 +153,7 @@ export class RegionModel {
     if (stored === null || refusal !== null) {
       return { kind: 'refused', refusal: refusal ?? { kind: 'generation', has: 0, keys } };
     }
-    this.#looksAtMemory = false;
+    this.#looksAtMemory = round.prepares.some(mayTakeMemory);
     const head = raised(stored, round);
     if (stored !== this.#head) this.#dropState();
     this.#head = head;
@@ -368,7 +368,6 @@ export class RegionModel {
     const objection = this.#objection(prepare, round, head);
     if (objection !== null) return objection;
     if (takesMemory(prepare) && this.#isFull) {
-      this.#looksAtMemory = true;
       const part = prepare.parts.findIndex(({ operations }) => operations.some(isGrowing));
       return { kind: 'denied', code: 'OOM', reason: 'OOM out of memory', part };
     }
@@ -376,7 +375,6 @@ export class RegionModel {
       return { kind: 'refused', reason: 'had no room left for it in the answer to its round' };
     }
     const staged = stage(prepare, this.#keys());
-    if (staged.takesMemory) this.#looksAtMemory = true;
     const { outcomes, fingerprints, intents, unlisted, most } = staged;
     this.#answered += staged.bytes;
     if (most !== null) {
@@ -445,6 +443,13 @@ export class RegionModel {
 
 function takesMemory({ parts }: Prepare): boolean {
   return parts.some(({ operations }) => operations.some(isGrowing));
+}
+
+/** The same for rounds: nobody knows the commands of a script before it runs. */
+function mayTakeMemory({ parts }: Prepare): boolean {
+  return parts.some(({ operations }) =>
+    operations.some((operation) => operation.kind === 'script' || isGrowing(operation)),
+  );
 }
 
 function isHolder(lock: Lock | undefined, transaction: TransactionOrder): boolean {

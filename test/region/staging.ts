@@ -4,7 +4,6 @@ import { InvariantViolation } from '../../shared/assert.ts';
 import { bytesWithin } from '../../shared/commands/raw-bytes.ts';
 import type { Bytes } from '../../shared/contracts/bytes.ts';
 import type { Check, Operation } from '../../shared/contracts/frame.ts';
-import { isGrowing } from '../../shared/contracts/growing.ts';
 import { encodeReply } from '../../shared/contracts/reply.ts';
 import type { Part, Prepare, Vote } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
@@ -36,8 +35,6 @@ export interface Staged {
   readonly intents: readonly Intent[];
   /** Keys that scripts touch and the transaction does not list; if there are any, nothing is staged. */
   readonly unlisted: Extract<Vote, { kind: 'unlisted' }>['parts'];
-  /** Whether it has an operation that takes memory: only then does a region check its memory. */
-  readonly takesMemory: boolean;
   /** The number of its first parts whose replies fit, or null if all do; otherwise nothing is staged. */
   readonly most: number | null;
   /** The bytes of its outcomes. */
@@ -73,7 +70,6 @@ class Staging {
   /** The unlisted keys that a script of the current part touches. */
   #strays: string[] = [];
   readonly #unlisted: { readonly part: number; readonly keys: readonly string[] }[] = [];
-  #takesMemory = false;
 
   constructor(prepare: Prepare, base: Keys) {
     this.#prepare = prepare;
@@ -96,7 +92,6 @@ class Staging {
       fingerprints: this.#prepare.keys.map((key) => this.#fingerprints.get(key) ?? ''),
       intents: this.#prepare.keys.map((key) => this.#intent(key)),
       unlisted: this.#unlisted,
-      takesMemory: this.#takesMemory,
       most,
       bytes: limits.outcomeBytes - this.#left,
     };
@@ -197,7 +192,6 @@ class Staging {
   }
 
   #operation(operation: Operation): ModelReply {
-    if (isGrowing(operation)) this.#takesMemory = true;
     switch (operation.kind) {
       case 'set':
         return this.#set(operation.args);
