@@ -15,7 +15,14 @@ import type { Element, Silence } from './rest-client.ts';
 import type { ScriptRunner } from './script-runner.ts';
 import { endlessReads } from './slow-commands.ts';
 import type { SmallKeys } from './small-keys.ts';
-import { drawMaximum, drawOf, lengthOf, wholeOf, withoutRoom } from './whole-reads.ts';
+import {
+  beginsWithLength,
+  drawMaximum,
+  drawOf,
+  lengthOf,
+  wholeOf,
+  withoutRoom,
+} from './whole-reads.ts';
 
 const tooLargeMessage = 'ERR the replies are too large; ask for less at once';
 const tooLarge: RawReply = { error: tooLargeMessage };
@@ -152,7 +159,9 @@ async function readNatively(
   const isWhole = wholes.every((element) => element !== null);
   if (isWhole) return { ...first.judged, replies: repliesOf(request.commands, plan, wholes) };
   const longer = [...plan.commands.keys()].filter((at) => wholes[at] === null);
-  return readLonger(runner, request, plan, longer, timeoutMs);
+  const isMeasured = longer.every((at) => beginsWithLength(plan.commands[at] ?? []));
+  const lengths = isMeasured ? longer.flatMap((at) => first.elements.slice(at, at + 1)) : null;
+  return readLonger(runner, request, plan, longer, lengths, timeoutMs);
 }
 
 /** Reads the lengths of the collections of the commands at `longer`, and then natively all that may fit the replies. */
@@ -161,12 +170,17 @@ async function readLonger(
   request: SnapshotRequest,
   plan: NativePlan,
   longer: readonly number[],
+  known: readonly Element[] | null,
   timeoutMs: number,
 ): Promise<SnapshotResult | null> {
   const reads = longer.map((at) => plan.commands[at] ?? []);
-  const measured = await sendAhead(runner, request, reads.map(lengthOf), timeoutMs);
-  if (measured.kind === 'ended') return measured.result;
-  const lengths = measured.elements.map((each) => (each.kind === 'error' ? null : each.reply));
+  let measured = known;
+  if (measured === null) {
+    const sent = await sendAhead(runner, request, reads.map(lengthOf), timeoutMs);
+    if (sent.kind === 'ended') return sent.result;
+    measured = sent.elements;
+  }
+  const lengths = measured.map((each) => (each.kind === 'error' ? null : each.reply));
   const isOmitted = withoutRoom(reads, lengths);
   const omitted = new Set(longer.filter((_, index) => isOmitted[index]));
   const kept = plan.commands.filter((_, at) => !omitted.has(at));

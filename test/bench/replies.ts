@@ -50,6 +50,7 @@ export async function measureReplies(say: (line: string) => void): Promise<reado
     await redis.sadd('set', ...fields.flat());
     const wholes = [
       ['HGETALL', 'hash'],
+      ['HVALS', 'hash'],
       ['SMEMBERS', 'set'],
     ].map((command): Compared => {
       const name = command.join(` of ${elements} elements or more in a `);

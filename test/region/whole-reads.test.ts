@@ -121,7 +121,7 @@ describe('a read of a whole collection in redis-server', () => {
     await body();
     const stats = await server.redis.info('all');
     const calls = [
-      ...stats.matchAll(/^cmdstat_(hlen|scard|hgetall|smembers|\w+rand\w+):calls=(\d+)/gm),
+      ...stats.matchAll(/^cmdstat_(hlen|scard|hgetall|hvals|smembers|\w+rand\w+):calls=(\d+)/gm),
     ];
     const bytes = Number(/^total_net_output_bytes:(\d+)/m.exec(stats)?.[1]);
     return {
@@ -142,6 +142,22 @@ describe('a read of a whole collection in redis-server', () => {
       expect(await answers(client, words)).toEqual([await redis.call(name, key)]);
     }
     await redis.del('s', 'n', 'h');
+  });
+
+  it('of values alone takes the length first, and then the values natively', async () => {
+    await fill('h', 300, 'hash');
+    let replies: readonly RawReply[] = [];
+    const read = async () => {
+      replies = await answers(client, 'HVALS h', 'HVALS none', 'HVALS text', 'SMEMBERS s');
+    };
+    await server.redis.set('text', 'value');
+    await fill('s', 300, 'set');
+    expect((await costOf(read)).calls).toEqual({ hlen: 3, hvals: 3, srandmember: 1, smembers: 1 });
+    const values = await server.redis.hvals('h');
+    const members = await server.redis.smembers('s');
+    const wrong = { error: expect.stringContaining('WRONGTYPE') };
+    expect(replies).toEqual([values, [], wrong, members]);
+    await server.redis.del('h', 's', 'text');
   });
 
   it('is one command up to the maximum, and with one element more it is complete as well', async () => {
@@ -194,7 +210,7 @@ describe('the draw for a whole collection', () => {
   it.each([
     ['SMEMBERS k', 'SRANDMEMBER k 6', 'SCARD k'],
     ['HGETALL k', 'HRANDFIELD k 6 WITHVALUES', 'HLEN k'],
-    ['HVALS k', 'HRANDFIELD k 6 WITHVALUES', 'HLEN k'],
+    ['HVALS k', 'HLEN k', 'HLEN k'],
     ['HKEYS k', 'HRANDFIELD k 6', 'HLEN k'],
   ])('of %s is %s, and its length %s', (given, draw, length) => {
     expect(drawOf(given.split(' '), 5)).toEqual(draw.split(' '));
@@ -209,7 +225,8 @@ describe('the draw for a whole collection', () => {
   it('is whole up to the maximum of elements', () => {
     const pairs = ['a', '1', 'b', '2'];
     expect(wholeOf(['HGETALL', 'k'], pairs, 2)).toEqual(pairs);
-    expect(wholeOf(['HVALS', 'k'], pairs, 2)).toEqual(['1', '2']);
+    expect(wholeOf(['HVALS', 'k'], 0, 2)).toEqual([]);
+    expect(wholeOf(['HVALS', 'k'], 1, 2)).toBeNull();
     expect(wholeOf(['HGETALL', 'k'], pairs, 1)).toBeNull();
     expect(wholeOf(['SMEMBERS', 'k'], ['a', 'b'], 1)).toBeNull();
     expect(wholeOf(['SMEMBERS', 'k'], { error: 'WRONGTYPE' }, 1)).toEqual({ error: 'WRONGTYPE' });
