@@ -31,8 +31,8 @@ export interface ProcessOptions {
   readonly logFile: string;
 }
 
-/** The time for which a process may run after SIGTERM, in ms. */
-const graceMs = 5_000;
+/** The time for which a process may run after SIGTERM, in ms, unless its caller says otherwise. */
+const defaultGraceMs = 5_000;
 
 /** The running groups, which are ended when this process ends. */
 const running = new Set<OwnProcess>();
@@ -83,8 +83,11 @@ export class OwnProcess {
     this.paused = false;
   }
 
-  /** Ends the group by SIGTERM, and the rest of it by SIGKILL after its leader has ended or the grace period is over. */
-  async stop(): Promise<void> {
+  /**
+   * Ends the group by SIGTERM, and the rest of it by SIGKILL after its leader has ended or the grace period, in ms, is
+   * over.
+   */
+  async stop(graceMs = defaultGraceMs): Promise<void> {
     if (this.isRunning) {
       signalGroup(this.pid, 'SIGTERM');
       // A paused process would not receive SIGTERM.

@@ -51,6 +51,12 @@ export interface LocalWorker {
   kill(): Promise<void>;
 }
 
+/**
+ * The time for which the Worker may run after SIGTERM, in ms. It waits for open streams, and learns only at the next
+ * heartbeat that the client of one has left. A kill loses nothing that was answered, so it need not wait that long.
+ */
+const workerGraceMs = 500;
+
 /** The directory of the Worker's storage, which belongs to the data of the regions. */
 export function workerStorage(stateDirectory: string): string {
   return join(stateDirectory, 'worker');
@@ -86,7 +92,7 @@ export async function startWorker(options: WorkerOptions): Promise<LocalWorker> 
     url,
     logFile,
     ended: workerd.ended,
-    stop: () => workerd.stop(),
+    stop: () => workerd.stop(workerGraceMs),
     kill: () => workerd.kill(),
   };
 }
