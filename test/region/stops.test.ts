@@ -73,12 +73,16 @@ describe('a script that stops', () => {
     server = await startRedisServer();
     client = connectDirectly(server.redis);
   });
-  beforeEach(async () => {
+  /** Gives the server the keys of the scenes, and nothing else. */
+  async function fill(): Promise<void> {
     await server.redis.flushall();
     await server.redis.set('n', '5');
     await server.redis.hset('h', 'f', '1');
     await server.redis.sadd('s', 'a');
     await server.redis.sadd('large', ...Array.from({ length: 500 }, (_, at) => `m${at}`));
+  }
+  beforeEach(async () => {
+    await fill();
     await send({});
   });
   afterAll(() => server.stop());
@@ -129,11 +133,7 @@ describe('a script that stops', () => {
     const decisions = [commitOf(1, scene.keys)];
     const losses: number[] = [];
     for (let at = 1; ; at += 1) {
-      await server.redis.flushall();
-      await server.redis.set('n', '5');
-      await server.redis.hset('h', 'f', '1');
-      await server.redis.sadd('s', 'a');
-      await server.redis.sadd('large', ...Array.from({ length: 500 }, (_, at2) => `m${at2}`));
+      await fill();
       await send({ prepares: prepares(scene) });
       const hasStopped = await stops(at, { decisions });
       if (!hasStopped) break;
