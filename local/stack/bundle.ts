@@ -65,7 +65,8 @@ export const quietWrangler: Readonly<Record<string, string>> = {
   WRANGLER_WRITE_LOGS: 'false',
 };
 
-function compatibilityDate(): string {
+/** The compatibility date of wrangler.toml. */
+export function compatibilityDate(): string {
   const settings = readFileSync(join(projectDirectory, 'wrangler.toml'), 'utf8');
   const date = /^compatibility_date = "([\d-]+)"$/m.exec(settings)?.[1];
   if (date === undefined) throw new Error('wrangler.toml has no compatibility_date');

@@ -1,8 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, loadavg, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
-import type { Redis } from 'ioredis';
 import { readArguments, refuse } from '../../local/command-line.ts';
 import { redisKind } from '../../local/stack/regions.ts';
 import { requireRedis } from '../../local/stack/require-redis.ts';
@@ -11,20 +10,25 @@ import { startStack } from '../../local/stack/stack.ts';
 import { limits } from '../../shared/limits.ts';
 import { connectTo } from '../support/redis.ts';
 import { BenchClient } from './client.ts';
+import { countCommands } from './commands-run.ts';
 import { hookVariables, measureCallbackCost, measureHooks } from './hooks.ts';
 import { addedMs, measureLatency } from './latency.ts';
+import { type Machine, thisMachine } from './machine.ts';
 import type { Figure } from './measure.ts';
 import { drawTable, isWithin, median, timed } from './measure.ts';
 import { measureMembers } from './members.ts';
 import { measurePipeline } from './pipeline.ts';
 import { measureReads } from './reads.ts';
+import { recordReport } from './record.ts';
+import { drawReport, type Report } from './report.ts';
+import { reportParts } from './reports.ts';
 
 /**
  * `npm run bench`: five regions with the round trips between AWS regions. It judges ratios and counts within this
  * run, so that another machine comes to the same verdict.
  */
 
-const help = `Usage: npm run bench [-- part]
+const help = `Usage: npm run bench [-- part] [options]
 
 Measures Lockstep with five regions and the round trips between AWS regions, and exits with code 1 if a figure is beyond
 its limit. It takes minutes; a part takes less:
@@ -37,11 +41,27 @@ its limit. It takes minutes; a part takes less:
   scripts    users' scripts
   members    regions that fail and return; or one of these alone:
              members outages, members copying, members hold, members reads
+
+These run only by name, and take longer:
+
+  peers      Lockstep beside two-phase commit, Redlock, Redis with WAIT, and etcd
+             (--regions, --rtt, --clients, --seconds per load, --runs, --only a,b,c,f,hot,limiter)
+
+  --record   write the results into docs/reference/benchmarks.json, and make its page again
   --help     show this text
 `;
 
-/** The parts that can be measured alone. */
-const parts = ['writes', 'pipeline', 'hooks', 'elements', 'replies', 'scripts', 'members'];
+/** The parts that can be measured alone, with the titles of their tables. */
+const titles: Readonly<Record<string, string>> = {
+  writes: 'One write, one read, and many clients',
+  pipeline: 'Pipelines',
+  hooks: 'Webhooks and the change feed',
+  elements: 'Large collections',
+  replies: 'Reads in a region',
+  scripts: 'Users’ scripts',
+  members: 'Regions that fail and return',
+};
+const parts = Object.keys(titles);
 
 const regionCount = 5;
 const reportFile = join('.lockstep', 'bench.json');
@@ -147,16 +167,6 @@ async function measureLoad({ stack, client }: Bench): Promise<readonly Figure[]>
   ];
 }
 
-/** Commands since the last reset, those within scripts included, and those of this measurement not. */
-async function countCommands(redis: Redis): Promise<number> {
-  const stats = await redis.info('commandstats');
-  let calls = 0;
-  for (const [, name, count] of stats.matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm)) {
-    if (name !== 'info' && name !== 'config|resetstat') calls += Number(count);
-  }
-  return calls;
-}
-
 async function measureWrites(bench: Bench): Promise<readonly Figure[]> {
   say('One client …');
   const { farthestMs, figures } = await measureLatency(bench.stack, bench.client, say);
@@ -235,22 +245,52 @@ async function measure(part?: string, only?: string): Promise<readonly Figure[]>
   return figures;
 }
 
+const text = { type: 'string' } as const;
+const optionsOfReports = {
+  ...{ regions: text, rtt: text, clients: text, seconds: text, minutes: text, runs: text },
+  only: text,
+};
+
 async function main(): Promise<boolean> {
-  const { positionals } = readArguments(help, { allowPositionals: true });
+  const { positionals, values } = readArguments(help, {
+    allowPositionals: true,
+    options: { record: { type: 'boolean', default: false }, ...optionsOfReports },
+  });
   const [part, only] = positionals;
-  if (part !== undefined && !parts.includes(part)) refuse(help, `There is no part named ${part}.`);
+  const isKnown = part === undefined || parts.includes(part) || part in reportParts;
+  if (!isKnown) refuse(help, `There is no part named ${part}.`);
   if (!requireRedis()) return false;
+  const machine = thisMachine();
+  const makeReport = reportParts[part ?? ''];
+  if (makeReport !== undefined) {
+    const report = await makeReport(values, say);
+    for (const line of drawReport(report)) say(line);
+    return conclude(report, machine, values.record);
+  }
   const figures = await measure(part, only);
-  const machine = { node: process.version, cores: availableParallelism(), load: loadavg()[0] };
-  const judged = figures.map((figure) => ({ ...figure, pass: isWithin(figure) }));
+  if (part === undefined && values.record) refuse(help, '--record takes one part.');
+  for (const line of drawTable(figures)) say(line);
+  const known = titles[part ?? ''] ?? 'All parts';
+  const command = `npm run bench${part === undefined ? '' : ` -- ${part}`}`;
+  const none = { tables: [], pictures: [], note: null };
+  return conclude({ title: known, command, setting: '', figures, ...none }, machine, values.record);
+}
+
+/** Writes the figures to a file, and with `--record` to the page. True if all are within their bounds. */
+function conclude(report: Report, machine: Machine, isRecorded: boolean): boolean {
+  const figures = report.figures.map((figure) => ({ ...figure, pass: isWithin(figure) }));
+  const { tables } = report;
   mkdirSync('.lockstep', { recursive: true });
   writeFileSync(
     reportFile,
-    `${JSON.stringify({ at: new Date().toISOString(), machine, figures: judged }, null, 2)}\n`,
+    `${JSON.stringify({ at: new Date().toISOString(), machine, figures, tables }, null, 2)}\n`,
   );
-  say(`\nThe same figures are in ${reportFile}.\n`);
-  for (const line of drawTable(figures)) say(line);
-  return figures.every(isWithin);
+  for (const { name, svg } of report.pictures) {
+    writeFileSync(join('.lockstep', `${name}.svg`), svg);
+  }
+  say(`\nThe same is in ${reportFile}.`);
+  if (isRecorded) recordReport(report, machine);
+  return report.figures.every(isWithin);
 }
 
 process.exit((await main()) ? 0 : 1);

@@ -1,0 +1,42 @@
+/** The parts of the benchmark that end in a report with tables and pictures, each with its options. */
+import { parseRoundTrips } from '../../local/gateway/round-trips.ts';
+import type { Report } from './report.ts';
+
+/** The options that the parts take, as texts of the command line. */
+export interface ReportOptions {
+  readonly regions?: string | undefined;
+  readonly rtt?: string | undefined;
+  readonly clients?: string | undefined;
+  readonly seconds?: string | undefined;
+  readonly minutes?: string | undefined;
+  readonly runs?: string | undefined;
+  readonly only?: string | undefined;
+}
+
+/** Runs a part. */
+type MakeReport = (options: ReportOptions, say: (line: string) => void) => Promise<Report>;
+
+function numberOf(text: string | undefined, usual: number): number {
+  if (text === undefined) return usual;
+  const value = Number(text);
+  if (!(value > 0)) throw new Error(`${text} is not a number above 0`);
+  return value;
+}
+
+/** The parts by name. */
+export const reportParts: Readonly<Record<string, MakeReport>> = {
+  peers: async (options, say) => {
+    const { measurePeers } = await import('./peers/peers.ts');
+    const { isWorkload, workloadNames } = await import('./peers/workloads.ts');
+    const only = options.only?.split(',') ?? workloadNames;
+    return measurePeers({
+      regions: numberOf(options.regions, 5),
+      roundTrips: parseRoundTrips(options.rtt ?? 'aws'),
+      clients: numberOf(options.clients, 64),
+      ms: numberOf(options.seconds, 5) * 1_000,
+      runs: numberOf(options.runs, 7),
+      only: only.filter(isWorkload),
+      say,
+    });
+  },
+};
