@@ -4,12 +4,13 @@ import '../shared/limit-relations.ts';
 import { parseConfiguration } from '../shared/config/configuration.ts';
 import type { RegionConfiguration } from '../shared/contracts/members.ts';
 import { coordinatorIn, courierIn } from '../shared/contracts/objects.ts';
-import type { RegionClient } from '../shared/contracts/round.ts';
+import type { ReadableRegion } from '../shared/contracts/round.ts';
 import { shardNameOf } from '../shared/ids.ts';
 import { targetPolicyOf } from '../shared/webhooks/target.ts';
 import { createApp, createMisconfiguredApp, type EdgeApp } from './edge/app.ts';
 import type { EdgeDependencies, Location } from './edge/http/dependencies.ts';
 import { connectFeed } from './edge/streaming/feed-connection.ts';
+import { withTimeout } from './platform/timeout.ts';
 import { connectRegion } from './region/client.ts';
 import { subscribeIn } from './region/subscribe.ts';
 
@@ -45,6 +46,7 @@ function start(environment: Env): EdgeApp {
     locate,
     inBackground: (context, work) => context.executionCtx.waitUntil(work),
     pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+    withTimeout,
     // The binding uses only the path.
     asset: (path) => environment.ASSETS.fetch(`https://assets.invalid/${path}`),
     now: () => Date.now(),
@@ -55,8 +57,8 @@ function start(environment: Env): EdgeApp {
 }
 
 /** Returns the client of a region, created once: it remembers which scripts its region knows. */
-function connectRegions(): (region: RegionConfiguration) => RegionClient {
-  const clients = new Map<string, { readonly address: string; readonly client: RegionClient }>();
+function connectRegions(): (region: RegionConfiguration) => ReadableRegion {
+  const clients = new Map<string, { readonly address: string; readonly client: ReadableRegion }>();
   return (region) => {
     const address = JSON.stringify([region.url, region.token]);
     const known = clients.get(region.id);

@@ -296,6 +296,11 @@ export const limits = {
   // Reads
   /** Requests of one strong read to a region, each of which may apply decisions that were in its way. */
   readAttempts: 20,
+  /**
+   * The time for which a request waits longer for a call that it shares with others than the call itself may take: its
+   * end may be lost with the request that made the call.
+   */
+  sharedCallGraceMs: 500,
   /** The time after which a snapshot without a response goes to the next region. */
   readTimeoutMs: 2_500,
   /** Reads through one coordinator that wait. */

@@ -1,7 +1,7 @@
 /** The client of one region: sends rounds, snapshots and inspections as scripts, over the region's REST endpoint. */
 import { presentReply } from '../../shared/commands/replies.ts';
 import type { RawReply } from '../../shared/contracts/reply.ts';
-import type { CommandResult, RegionClient } from '../../shared/contracts/round.ts';
+import type { CommandResult, ReadableRegion } from '../../shared/contracts/round.ts';
 import { keysOfInspection, keysOfRound } from './declared.ts';
 import { decodeInspection, decodeRound, silent } from './decoding.ts';
 import { encodeInspection, encodeRound } from './encoding.ts';
@@ -21,7 +21,7 @@ import {
 } from './rest-client.ts';
 import type { ScriptRunner } from './script-runner.ts';
 import { SmallKeys } from './small-keys.ts';
-import { takeSnapshot } from './snapshots.ts';
+import { takeShortSnapshot, takeSnapshot } from './snapshots.ts';
 
 /** The address and credentials of a region. */
 export interface RegionAddress {
@@ -37,12 +37,12 @@ const reasonLength = 300;
 const tooLarge = silent('an answer that is too large');
 
 /** Returns a client of one region. It sends each round once, and never throws. */
-export function connectRegion(address: RegionAddress): RegionClient {
+export function connectRegion(address: RegionAddress): ReadableRegion {
   return clientOf(runnerOver(connectRest(address)));
 }
 
 /** Returns a client that runs the region's scripts with `runner`. */
-export function clientOf(runner: ScriptRunner): RegionClient {
+export function clientOf(runner: ScriptRunner): ReadableRegion {
   const small = new SmallKeys();
   return {
     async round(round, timeoutMs) {
@@ -60,6 +60,8 @@ export function clientOf(runner: ScriptRunner): RegionClient {
       return longer === 'longer' ? silent('an answer to a shorter script') : longer;
     },
     snapshot: (request, timeoutMs) => takeSnapshot(runner, request, timeoutMs, small),
+    isShort: (commands) => small.keysOf(commands) !== null,
+    shortSnapshot: (request, timeoutMs) => takeShortSnapshot(runner, request, timeoutMs, small),
     async inspect(shard, inspection, timeoutMs) {
       const argument = encodeInspection(inspection);
       const keys = keysOfInspection(shard, inspection, argument);

@@ -89,10 +89,22 @@ export async function takeSnapshot(
   timeoutMs: number,
   small: SmallKeys,
 ): Promise<SnapshotResult> {
-  const result =
-    (await readShort(runner, request, timeoutMs, small)) ??
-    (await readAny(runner, request, timeoutMs));
+  const short = await takeShortSnapshot(runner, request, timeoutMs, small);
+  if (short !== null) return short;
+  const result = await readAny(runner, request, timeoutMs);
   if (result.kind === 'read') small.note(request.commands, result.replies);
+  return result;
+}
+
+/** Takes a snapshot of strings that were short when they were last read; null if another script has to read them. */
+export async function takeShortSnapshot(
+  runner: ScriptRunner,
+  request: SnapshotRequest,
+  timeoutMs: number,
+  small: SmallKeys,
+): Promise<SnapshotResult | null> {
+  const result = await readShort(runner, request, timeoutMs, small);
+  if (result?.kind === 'read') small.note(request.commands, result.replies);
   return result;
 }
 

@@ -117,6 +117,7 @@ const unusedDependencies: EdgeDependencies = {
   locate: unused,
   inBackground: unused,
   pause: unused,
+  withTimeout: unused,
   asset: unused,
   now: () => 0,
   uuid: unused,

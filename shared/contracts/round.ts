@@ -384,3 +384,14 @@ export interface RegionClient {
   /** A plain command, for the doctor. It is sent once. */
   run(command: readonly string[], timeoutMs: number): Promise<CommandResult>;
 }
+
+/** A region as readers see it: reads of short strings can share a snapshot. */
+export interface ReadableRegion extends RegionClient {
+  /** True if `commands` only read strings that were short, or missing, when they were last read here. */
+  isShort(commands: readonly ReadCommand[]): boolean;
+  /**
+   * As `snapshot`, in one script for short strings and nothing else. Null if that script cannot read them, e.g. because
+   * a value has grown or has another type: then nothing is known, and each command has to be read by `snapshot`.
+   */
+  shortSnapshot(request: SnapshotRequest, timeoutMs: number): Promise<SnapshotResult | null>;
+}

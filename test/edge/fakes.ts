@@ -20,7 +20,8 @@ import type {
   CommandResult,
   Inspection,
   InspectionResult,
-  RegionClient,
+  ReadableRegion,
+  ReadCommand,
   SnapshotRequest,
   SnapshotResult,
 } from '../../shared/contracts/round.ts';
@@ -259,6 +260,19 @@ export class EdgeUnderTest {
   subscribe: EdgeDependencies['subscribe'] = async ({ id }) => notExpected(id);
   /** Fulfilled when the heartbeat of a stream is due; never by default. */
   beat: () => Promise<void> = () => new Promise(() => {});
+  /** Fulfilled in the next turn of the event loop, until which calls that are shared wait. */
+  turn: () => Promise<void> = async () => {};
+  /** True for commands that may share a snapshot. */
+  isShort: (commands: readonly ReadCommand[]) => boolean = () => true;
+  /** Answers a region's snapshots; by default with `regions`. */
+  snapshot: (region: string, request: SnapshotRequest) => Promise<SnapshotResult> = (id, request) =>
+    this.#snapshot(id, request);
+  /** The same for snapshots of short strings. */
+  shortSnapshot: (region: string, request: SnapshotRequest) => Promise<SnapshotResult | null> = (
+    id,
+    request,
+  ) => this.#snapshot(id, request);
+  readonly #waits: (() => void)[] = [];
   readonly #background: Promise<void>[] = [];
   courier: Partial<CourierApi> = {};
   feed: Feed = new FakeFeed();
@@ -311,6 +325,11 @@ export class EdgeUnderTest {
     while (this.#background.length > 0) await this.#background.shift();
   }
 
+  /** Ends all waiting with a timeout, as after a long time. */
+  endWaits(): void {
+    for (const end of this.#waits.splice(0)) end();
+  }
+
   write(body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<EdgeResponse> {
     return this.ask('POST', '/v1/writes', { body, headers });
   }
@@ -334,7 +353,14 @@ export class EdgeUnderTest {
       locate: () => this.location,
       inBackground: (_context, work) => void this.#background.push(work),
       subscribe: (region, subscription) => this.subscribe(region, subscription),
+      withTimeout: (promise) => {
+        const late = new Promise<never>((_, reject) => {
+          this.#waits.push(() => reject(new Error('no answer in time')));
+        });
+        return Promise.race([promise, late]);
+      },
       pause: async (ms) => {
+        if (ms === 0) return this.turn();
         this.pauses.push(ms);
         if (ms >= limits.heartbeatMs) await this.beat();
       },
@@ -382,22 +408,26 @@ export class EdgeUnderTest {
     return fakeOf<CoordinatorApi>('coordinator', methods, this.calls, Object.keys(standing));
   }
 
-  #region(id: string): RegionClient {
+  async #snapshot(id: string, request: SnapshotRequest): Promise<SnapshotResult> {
+    const hang = this.hanging.get(id);
+    if (hang !== undefined) {
+      hang();
+      return new Promise<SnapshotResult>(() => {});
+    }
+    const asked = this.snapshots.filter(({ region }) => region === id).length;
+    this.snapshots.push({ region: id, request });
+    const results = this.regions[id] ?? [];
+    const result = results[Math.min(asked, results.length - 1)];
+    if (result === undefined) throw new Error(`no snapshot in ${id} is expected`);
+    return result;
+  }
+
+  #region(id: string): ReadableRegion {
     return {
       round: async () => ({ kind: 'silent', reason: 'the edge sends no rounds' }),
-      snapshot: async (request) => {
-        const hang = this.hanging.get(id);
-        if (hang !== undefined) {
-          hang();
-          return new Promise<SnapshotResult>(() => {});
-        }
-        const asked = this.snapshots.filter(({ region }) => region === id).length;
-        this.snapshots.push({ region: id, request });
-        const results = this.regions[id] ?? [];
-        const result = results[Math.min(asked, results.length - 1)];
-        if (result === undefined) throw new Error(`no snapshot in ${id} is expected`);
-        return result;
-      },
+      snapshot: (request) => this.snapshot(id, request),
+      isShort: (commands) => this.isShort(commands),
+      shortSnapshot: (request) => this.shortSnapshot(id, request),
       inspect: async (_shard, inspection) => this.inspect(id, inspection),
       run: async (command) => this.run(id, command),
     };

@@ -6,7 +6,7 @@ import type { Element } from '../../functions/region/rest-client.ts';
 import type { ScriptRunner } from '../../functions/region/script-runner.ts';
 import { assert } from '../../shared/assert.ts';
 import { integerOf, type RawReply } from '../../shared/contracts/reply.ts';
-import type { RegionClient } from '../../shared/contracts/round.ts';
+import type { ReadableRegion } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 
 /**
@@ -16,7 +16,7 @@ import { limits } from '../../shared/limits.ts';
 export function connectDirectly(
   redis: Redis,
   change: (script: string) => string = (script) => script,
-): RegionClient {
+): ReadableRegion {
   return clientOf(directRunner(redis, (script) => change(script.text)));
 }
 

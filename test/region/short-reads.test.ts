@@ -100,6 +100,7 @@ const requests = fc.record({
 describe.each(servers)('a snapshot of short values in %s', (name, start) => {
   let server: TestServer;
   let answered = 0;
+  let answeredShortly = 0;
   beforeAll(async () => {
     server = await start();
   });
@@ -131,6 +132,9 @@ describe.each(servers)('a snapshot of short values in %s', (name, start) => {
             // The first read makes the keys known as short, the second one goes by them.
             const found = [await short.snapshot(request, 0), await short.snapshot(request, 0)];
             expect(found).toEqual([expected, expected]);
+            const shared = await short.shortSnapshot(request, 0);
+            if (shared !== null) expect(shared).toEqual(expected);
+            if (short.isShort(asked.commands) && shared?.kind === 'read') answeredShortly += 1;
             if (expected.kind === 'read') answered += 1;
           }
         },
@@ -138,6 +142,7 @@ describe.each(servers)('a snapshot of short values in %s', (name, start) => {
       runCountOf(name === 'redis-server' ? 250 : 15),
     );
     expect(answered).toBeGreaterThan(0);
+    expect(answeredShortly).toBeGreaterThan(0);
   });
 });
 

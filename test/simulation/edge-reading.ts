@@ -2,7 +2,7 @@ import type { ReadDependencies } from '../../functions/edge/http/dependencies.ts
 import { RegionReader } from '../../functions/edge/reads/region-reader.ts';
 import type { LeaseWish } from '../../shared/contracts/coordinator.ts';
 import type {
-  RegionClient,
+  ReadableRegion,
   SnapshotRequest,
   SnapshotResult,
 } from '../../shared/contracts/round.ts';
@@ -95,19 +95,38 @@ export class EdgeReader {
       coordinatorOf: () => this.#coordinator(regions),
       regionOf: ({ id }) => this.#client(id),
       now: () => timeline.now,
+      // Long turns let more reads meet.
+      pause: (ms) => this.#after(ms + this.#random.between(0, 150)),
+      withTimeout: (promise, ms) =>
+        Promise.race([promise, this.#after(ms).then(() => Promise.reject(new Error('too late')))]),
       log: () => {},
     };
     return new RegionReader(dependencies);
   }
 
-  #client(region: string): RegionClient {
+  #after(ms: number): Promise<void> {
+    return new Promise((resolve) => this.#simulation.timeline.after(ms, resolve));
+  }
+
+  #client(region: string): ReadableRegion {
     const snapshot = (request: SnapshotRequest, timeoutMs: number) =>
       new Promise<SnapshotResult>((resolve) => {
         const silent = { kind: 'silent', reason: 'no answer in time' } as const;
         this.#simulation.timeline.after(timeoutMs, () => resolve(silent));
         this.#simulation.snapshot(region, request, resolve);
       });
-    return { round: unexpected, inspect: unexpected, run: unexpected, snapshot };
+    // At times a value has grown, so that its readers cannot share a snapshot.
+    const shortSnapshot = async (request: SnapshotRequest, timeoutMs: number) =>
+      this.#random.chance(0.1) ? null : snapshot(request, timeoutMs);
+    const isShort = () => this.#random.chance(0.8);
+    return {
+      round: unexpected,
+      inspect: unexpected,
+      run: unexpected,
+      snapshot,
+      isShort,
+      shortSnapshot,
+    };
   }
 
   #coordinator(

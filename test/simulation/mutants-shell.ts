@@ -5,6 +5,7 @@ import type { Mutant } from './mutants.ts';
 const schedule = 'shared/protocol/regions/schedule.ts';
 const coordinator = 'shared/protocol/coordinator.ts';
 const look = 'functions/edge/reads/snapshot-read.ts';
+const shared = 'functions/edge/reads/shared-snapshots.ts';
 
 export const shellMutants: readonly Mutant[] = [
   {
@@ -80,6 +81,24 @@ export const shellMutants: readonly Mutant[] = [
     ],
     runner: 'simulation',
     seeds: [1, 100],
+  },
+  {
+    rule: 'R25',
+    name: 'edge-joins-a-sent-snapshot',
+    patches: [
+      {
+        file: shared,
+        find: 'if (this.#open.get(name) === gathering) this.#open.delete(name);',
+        replace: '',
+      },
+      {
+        file: shared,
+        find: '    sent.isAnswered = true;\n',
+        replace: '    sent.isAnswered = true;\n    this.#open.delete(name);\n',
+      },
+    ],
+    runner: 'shared',
+    seeds: [1, 60],
   },
   {
     rule: 'R25',

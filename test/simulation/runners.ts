@@ -28,6 +28,8 @@ export const runners = {
   reads: (): Promise<Runner> => import('./read-run.ts'),
   /** The same with reads by the edge's own code. */
   edge: (): Promise<Runner> => import('./edge-run.ts'),
+  /** The same with few keys and late answers, so that many reads share snapshots. */
+  shared: (): Promise<Runner> => import('./shared-run.ts'),
   /** Fair weather in which regions fail together, in one of a few ways. */
   outage: (): Promise<Runner> => import('./outage-run.ts'),
   /** Regions of which one is changed around Lockstep, and how that is mended. */
@@ -81,6 +83,7 @@ export const settings: Partial<Record<RunnerName, readonly Patch[]>> = {
   changes: [...smallCopies, limit('copyKeysPerStep', '2')],
   reads: [...smallCopies, limit('copyKeysPerStep', '2')],
   edge: [...smallCopies, limit('copyKeysPerStep', '2')],
+  shared: [...smallCopies, limit('copyKeysPerStep', '2')],
   flushes: [...smallCopies, limit('copyKeysPerStep', '2')],
   // The storage of such a run is small, so its size is looked at more often.
   storage: [

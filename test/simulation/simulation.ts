@@ -280,7 +280,9 @@ export class Simulation {
   #carry(region: string, asker: Asker, arrive: () => void): void {
     const { random, weather } = this;
     if (!this.calm && (random.chance(weather.loss) || this.#isDown(region, asker))) return;
-    const straggles = !this.calm && random.chance(weather.straggling);
+    const reading = asker === 'edge' ? weather.readerStraggling : undefined;
+    const rate = reading ?? weather.straggling;
+    const straggles = !this.calm && random.chance(rate);
     const distance = this.#distance.get(region) ?? 0;
     const delay = straggles ? random.between(500, 6_000) : (distance * (1 + random.next())) / 2;
     this.timeline.after(delay, () => {

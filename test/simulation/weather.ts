@@ -10,6 +10,8 @@ export interface Weather {
   readonly duplication: number;
   /** Of each message: it takes seconds. */
   readonly straggling: number;
+  /** The same for messages between readers and regions; without it, as for all others. */
+  readonly readerStraggling?: number;
   /** Mean time between crashes of the coordinator, ms; 0: none. */
   readonly crashEveryMs: number;
   /** Of each crash: the old instance lives on without knowing. */
@@ -244,6 +246,21 @@ export function edgeWeatherOf(random: Random): Weather {
     turns: [15, 25],
     pauseMs: random.pick([100, 700]),
     commandsEveryMs: random.pick([0, 4_000]),
+  };
+}
+
+/** Weather in which many read the same key at the edge, in one region, and some answers of it come late. */
+export function sharedWeatherOf(random: Random): Weather {
+  return {
+    ...calmWeather(random),
+    readerStraggling: 0.3,
+    farMs: random.pick([10, 120]),
+    keys: ['a'],
+    reads: 0.8,
+    atEdge: 1,
+    readsInOne: true,
+    turns: [60, 100],
+    pauseMs: 10,
   };
 }
 

@@ -2,7 +2,7 @@
 import type { Configuration } from '../../../shared/config/configuration.ts';
 import type { CoordinatorApi } from '../../../shared/contracts/coordinator.ts';
 import type { RegionConfiguration } from '../../../shared/contracts/members.ts';
-import type { RegionClient } from '../../../shared/contracts/round.ts';
+import type { ReadableRegion } from '../../../shared/contracts/round.ts';
 import type {
   ChangesQuery,
   CourierApi,
@@ -56,7 +56,7 @@ export interface EdgeDependencies {
   courierOf(endpoint: EndpointId): CourierApi;
   feedOf(shard: ShardId): Feed;
   /** A client of a region. */
-  regionOf(region: RegionConfiguration): RegionClient;
+  regionOf(region: RegionConfiguration): ReadableRegion;
   /** Subscribes to messages in a region; never throws. */
   subscribe(
     region: RegionConfiguration,
@@ -66,8 +66,10 @@ export interface EdgeDependencies {
   locate(request: Request): Location | null;
   /** Keeps `work`, which never rejects, running after the response. */
   inBackground(context: EdgeContext, work: Promise<void>): void;
-  /** Resolves after `ms`. */
+  /** Resolves after `ms`; of 0: in a later turn of the event loop. */
   pause(ms: number): Promise<void>;
+  /** Settles as `promise` does, or rejects after `ms`. */
+  withTimeout<Value>(promise: Promise<Value>, ms: number): Promise<Value>;
   /** A static file of the API documentation. */
   asset(path: string): Promise<Response>;
   /** A clock in ms, for durations only. */
@@ -79,7 +81,8 @@ export interface EdgeDependencies {
 }
 
 /** The part of {@link EdgeDependencies} that snapshot reads need. */
-export interface ReadDependencies extends Pick<EdgeDependencies, 'regionOf' | 'now' | 'log'> {
+export interface ReadDependencies
+  extends Pick<EdgeDependencies, 'regionOf' | 'now' | 'log' | 'pause' | 'withTimeout'> {
   coordinatorOf(shard: ShardId): Pick<CoordinatorApi, 'attend' | 'regions' | 'resolve' | 'read'>;
   readonly configuration: Pick<Configuration, 'regions' | 'readTimeoutMs'>;
 }

@@ -2,7 +2,7 @@
 import { parseSnapshotReplies } from '../../../shared/commands/replies.ts';
 import type { Directory, RegionFault } from '../../../shared/contracts/coordinator.ts';
 import type { RegionConfiguration, RegionStatus } from '../../../shared/contracts/members.ts';
-import { holdScript } from '../../../shared/contracts/round.ts';
+import { holdScript, type SnapshotRequest } from '../../../shared/contracts/round.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { Consistency } from '../../../shared/http/schemas.ts';
 import type { RegionId } from '../../../shared/ids.ts';
@@ -20,6 +20,7 @@ import {
 import type { EdgeContext } from '../http/respond.ts';
 import { foundingAdvice } from '../writes/present.ts';
 import { byDistance } from './nearest.ts';
+import { SharedSnapshots } from './shared-snapshots.ts';
 import {
   type RegionOutcome,
   RegionSnapshotRead,
@@ -62,12 +63,14 @@ export class RegionReader {
   readonly #dependencies: ReadDependencies;
   readonly #circuits: Circuits;
   readonly #leases: Leases;
+  readonly #shared: SharedSnapshots;
 
   constructor(dependencies: ReadDependencies) {
     this.#dependencies = dependencies;
     this.directory = new RegionDirectory(dependencies);
     this.#circuits = new Circuits(() => dependencies.now());
     this.#leases = new Leases(dependencies, this.directory);
+    this.#shared = new SharedSnapshots(dependencies);
   }
 
   /**
@@ -115,7 +118,8 @@ export class RegionReader {
     if (obstacle !== null) return reading.fault(region.id, obstacle);
     const isStrong = query.consistency === 'strong';
     if (isStrong && this.#leases.isMissing(region.id)) return this.#noLease(region.id, reading);
-    const read = new RegionSnapshotRead(this.#dependencies, this.directory, query, region);
+    const take = (request: SnapshotRequest) => this.#shared.take(region, request, query.background);
+    const read = new RegionSnapshotRead(this.#dependencies, this.directory, query, region, take);
     const outcome =
       when === 'in any case'
         ? await read.take(directory)

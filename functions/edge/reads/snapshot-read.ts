@@ -7,6 +7,7 @@ import {
   type Decision,
   holdScript,
   type ReadCommand,
+  type SnapshotRequest,
   type SnapshotResult,
 } from '../../../shared/contracts/round.ts';
 import { type failure, type Result, success } from '../../../shared/http/problems.ts';
@@ -47,6 +48,9 @@ export type RegionOutcome =
   /** The read ends here: no other region can answer it. */
   | { readonly kind: 'ended'; readonly problem: ReturnType<typeof failure> };
 
+/** Takes a snapshot in the region of a read. */
+type TakeSnapshot = (request: SnapshotRequest) => Promise<SnapshotResult>;
+
 type RefusedResult = Extract<SnapshotResult, { kind: 'refused' }>;
 type ReadResult = Extract<SnapshotResult, { kind: 'read' }>;
 
@@ -56,17 +60,20 @@ export class RegionSnapshotRead {
   readonly #directory: RegionDirectory;
   readonly #query: SnapshotRead;
   readonly #region: RegionConfiguration;
+  readonly #take: TakeSnapshot;
 
   constructor(
     dependencies: ReadDependencies,
     directory: RegionDirectory,
     query: SnapshotRead,
     region: RegionConfiguration,
+    take: TakeSnapshot,
   ) {
     this.#dependencies = dependencies;
     this.#directory = directory;
     this.#query = query;
     this.#region = region;
+    this.#take = take;
   }
 
   /**
@@ -116,8 +123,7 @@ export class RegionSnapshotRead {
       keys,
       commands,
     };
-    const { readTimeoutMs } = this.#dependencies.configuration;
-    return this.#dependencies.regionOf(this.#region).snapshot(request, readTimeoutMs);
+    return this.#take(request);
   }
 
   async #generation(): Promise<Result<number | null>> {
