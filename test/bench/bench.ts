@@ -46,6 +46,9 @@ These run only by name, and take longer:
 
   peers      Lockstep beside two-phase commit, Redlock, Redis with WAIT, and etcd
              (--regions, --rtt, --clients, --seconds per load, --runs, --only a,b,c,f,hot,limiter)
+  ycsb       an open loop at rising rates until saturation
+             (--regions, --rtt, --seconds per rate, --only a,b,c,f)
+  memory     memory of workerd at half of saturation (--regions, --rtt, --minutes)
 
   --record   write the results into docs/reference/benchmarks.json, and make its page again
   --help     show this text
@@ -263,7 +266,9 @@ async function main(): Promise<boolean> {
   const machine = thisMachine();
   const makeReport = reportParts[part ?? ''];
   if (makeReport !== undefined) {
-    const report = await makeReport(values, say);
+    const given = process.argv.slice(2).filter((argument) => argument !== '--record');
+    const command = `npm run bench -- ${given.join(' ')}`;
+    const report = { ...(await makeReport(values, say)), command };
     for (const line of drawReport(report)) say(line);
     return conclude(report, machine, values.record);
   }

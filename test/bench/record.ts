@@ -12,7 +12,7 @@ import type { Machine } from './machine.ts';
 import { boundOf, type Figure, format, spreadOf } from './measure.ts';
 import type { Report } from './report.ts';
 
-/** Replaces the part with the same command, or adds it, and makes the pages again. */
+/** Replaces the part with the same title, or adds it, and makes the pages again. */
 export function recordReport(report: Report, machine: Machine): void {
   mkdirSync(benchmarkPictures, { recursive: true });
   for (const { name, svg } of report.pictures) {
@@ -20,9 +20,9 @@ export function recordReport(report: Report, machine: Machine): void {
   }
   const record: BenchmarkRecord = JSON.parse(readFileSync(benchmarkRecord, 'utf8'));
   const part = partOf(report, machine);
-  const isKnown = record.parts.some(({ command }) => command === part.command);
+  const isKnown = record.parts.some(({ title }) => title === part.title);
   const parts = isKnown
-    ? record.parts.map((other) => (other.command === part.command ? part : other))
+    ? record.parts.map((other) => (other.title === part.title ? part : other))
     : [...record.parts, part];
   writeFileSync(benchmarkRecord, `${JSON.stringify({ ...record, parts }, null, 2)}\n`);
   const biome = join('node_modules', '.bin', 'biome');

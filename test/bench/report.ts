@@ -20,7 +20,7 @@ export interface ReportPicture {
 /** The results of one part. */
 export interface Report {
   readonly title: string;
-  /** The command that repeats it. */
+  /** The command that repeats it, with its options. */
   readonly command: string;
   /** The regions, round trips, clients and durations, in sentences. */
   readonly setting: string;
@@ -29,6 +29,9 @@ export interface Report {
   readonly pictures: readonly ReportPicture[];
   readonly note: string | null;
 }
+
+/** A report that does not yet name its command. */
+export type PartReport = Omit<Report, 'command'>;
 
 /** The report as lines of text. */
 export function drawReport(report: Report): readonly string[] {

@@ -1,6 +1,6 @@
 /** The parts of the benchmark that end in a report with tables and pictures, each with its options. */
 import { parseRoundTrips } from '../../local/gateway/round-trips.ts';
-import type { Report } from './report.ts';
+import type { PartReport } from './report.ts';
 
 /** The options that the parts take, as texts of the command line. */
 export interface ReportOptions {
@@ -14,7 +14,7 @@ export interface ReportOptions {
 }
 
 /** Runs a part. */
-type MakeReport = (options: ReportOptions, say: (line: string) => void) => Promise<Report>;
+type MakeReport = (options: ReportOptions, say: (line: string) => void) => Promise<PartReport>;
 
 function numberOf(text: string | undefined, usual: number): number {
   if (text === undefined) return usual;
@@ -36,6 +36,26 @@ export const reportParts: Readonly<Record<string, MakeReport>> = {
       ms: numberOf(options.seconds, 5) * 1_000,
       runs: numberOf(options.runs, 7),
       only: only.filter(isWorkload),
+      say,
+    });
+  },
+  ycsb: async (options, say) => {
+    const { measureYcsb } = await import('./ycsb.ts');
+    const { isWorkload } = await import('./peers/workloads.ts');
+    return measureYcsb({
+      regions: numberOf(options.regions, 5),
+      roundTrips: parseRoundTrips(options.rtt ?? 'aws'),
+      ms: numberOf(options.seconds, 6) * 1_000,
+      only: (options.only ?? 'a,b,c,f').split(',').filter(isWorkload),
+      say,
+    });
+  },
+  memory: async (options, say) => {
+    const { measureMemory } = await import('./soak-memory.ts');
+    return measureMemory({
+      regions: numberOf(options.regions, 3),
+      roundTrips: parseRoundTrips(options.rtt ?? 'none'),
+      minutes: numberOf(options.minutes, 10),
       say,
     });
   },

@@ -9,7 +9,7 @@ import { countCommands } from '../commands-run.ts';
 import { median, percentile } from '../measure.ts';
 import { barChart } from '../plot.ts';
 import { cpuMsOf } from '../process-use.ts';
-import { type Report, type ReportTable, shown } from '../report.ts';
+import { type PartReport, type ReportTable, shown } from '../report.ts';
 import { randomFrom } from '../zipfian.ts';
 import { etcdVersion } from './etcd-server.ts';
 import { type PeerStacks, type PeerSystem, startPeers } from './systems.ts';
@@ -40,7 +40,7 @@ interface Run {
 }
 
 /** Measures all loads on all systems; they take turns, so that a slow moment of the machine affects all of them. */
-export async function measurePeers(options: PeersOptions): Promise<Report> {
+export async function measurePeers(options: PeersOptions): Promise<PartReport> {
   const { say, only, runs } = options;
   const stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-peers-'));
   const etcd = etcdVersion(say);
@@ -121,7 +121,7 @@ function reportOf(
   systems: readonly PeerSystem[],
   measured: ReadonlyMap<string, readonly Run[]>,
   etcd: string | null,
-): Report {
+): PartReport {
   const { regions, roundTrips, clients, ms, runs, only } = options;
   const runsOf = (workload: Workload, { id }: PeerSystem) =>
     measured.get(`${workload} ${id}`) ?? [];
@@ -149,7 +149,6 @@ function reportOf(
     roundTrips === 'aws' ? 'the round trips between AWS regions' : `round trips: ${roundTrips}`;
   return {
     title: 'Beside other systems',
-    command: 'npm run bench -- peers',
     setting: `${regions} regions, ${distance}; ${clients} clients near the first region, each with one operation after another; ${records.toLocaleString('en-US')} records of 1 KB, zipfian; medians of ${runs} turns of ${ms / 1_000} s.`,
     tables: [guarantees, ...tables],
     figures: [],
