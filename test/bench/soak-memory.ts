@@ -9,7 +9,7 @@ import { runOpenLoop } from './open-loop.ts';
 import { startPeers } from './peers/systems.ts';
 import type { PeerOperation } from './peers/worker/contract.ts';
 import { lineChart } from './plot.ts';
-import { residentBytesOf } from './process-use.ts';
+import { groupOf, residentBytesOf } from './process-use.ts';
 import type { PartReport } from './report.ts';
 import { findSaturation } from './saturation.ts';
 import { randomFrom } from './zipfian.ts';
@@ -60,9 +60,11 @@ export async function measureMemory(options: MemoryOptions): Promise<PartReport>
     const isRead = ({ kind }: PeerOperation) => kind === 'read';
     const loop = { port: ours.port, carry: ours.carry, next, isRead, random, ms: rateMs };
     const { perSecond } = await findSaturation({ ...loop, perSecond: firstRate }, settled, say);
-    await settled();
+    // Saturation has filled queues and caches of the process.
+    await peers.stack.restartWorker();
+    const workers = [groupOf(stateDirectory, 'worker')];
     const ms = minutes * 60_000;
-    const sampler = new Sampler(ours.workers, ms / parts / samplesPerPart, say);
+    const sampler = new Sampler(workers, ms / parts / samplesPerPart, say);
     const result = await runOpenLoop({ ...loop, perSecond: perSecond / 2, ms });
     const samples = sampler.stop();
     return reportOf(options, samples, { rate: perSecond / 2, failed: result.failed });
