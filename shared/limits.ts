@@ -412,6 +412,17 @@ export const limits = {
   attemptsKeptPerDelivery: 20,
   /** The part of each response that is kept with an attempt. */
   attemptAnswerCharacters: 200,
+  /** The bodies of several events in one row of a courier. Each attempt rewrites the row of its event. */
+  courierRowBytes: 500_000,
+  /** The bodies in the newest row of a courier, up to which the events of the next handover join it. */
+  courierTailBytes: 16_000,
+  /** Outcomes of attempts that are stored together. After a crash, those not stored are attempted again. */
+  attemptsPerSave: 25,
+  /** The time for which the outcome of an attempt waits for others, to be stored together. */
+  attemptsLingerMs: 50,
+  /** Deliveries, and bytes of their bodies, of an older storage that are converted at once. */
+  deliveriesConvertedAtOnce: 10_000,
+  bytesConvertedAtOnce: 20_000_000,
   /** The storage of a courier. Above it, the oldest ended deliveries are deleted. */
   courierLogBytes: 200_000_000,
   /** The storage of a courier without ended deliveries. Above it, the oldest waiting deliveries fail. */

@@ -18,8 +18,9 @@ import { limits } from '../../shared/limits.ts';
 import { type AttemptOutcome, judge } from '../../shared/webhooks/retry-policy.ts';
 import { createSigner, isSecret, type WebhookSigner } from '../../shared/webhooks/signature.ts';
 import { makeAttempt } from './attempt.ts';
+import type { Endpoint } from './endpoint-storage.ts';
 import { type CourierSettings, readSettings } from './settings.ts';
-import { CourierStorage, type DueDelivery, type Endpoint } from './storage.ts';
+import { CourierStorage, type DueDelivery } from './storage.ts';
 
 const storedBefore: Proof = {
   none: 'it acknowledges an event only after storing it in storage that it owns, and its log is only informative',
@@ -46,6 +47,8 @@ export class CourierLife implements CourierApi {
   #prunedAt = 0;
   #hasMoreToPrune = false;
   #isReporting = false;
+  /** True while a timer is set that stores the outcomes of attempts. */
+  #isSaveSet = false;
   /** The time of the coordinator's last handover, in ms. */
   #handedOverAt = 0;
   /** The end of the host's rest, as far as the coordinator has reported it, in ms. */
@@ -56,7 +59,7 @@ export class CourierLife implements CourierApi {
     this.#context = context;
     this.#environment = environment;
     this.#settings = readSettings(environment);
-    this.#storage = new CourierStorage(context.storage);
+    this.#storage = new CourierStorage(context.storage, this.#settings.keptMs);
     this.#proceed();
   }
 
@@ -209,7 +212,7 @@ export class CourierLife implements CourierApi {
     const { keptMs } = this.#settings;
     if (now - this.#prunedAt >= Math.min(limits.pruneEveryMs, keptMs / 7)) {
       // One slice at a time: the next alarm continues.
-      this.#hasMoreToPrune = this.#storage.prune(now, keptMs);
+      this.#hasMoreToPrune = this.#storage.prune(now);
       if (!this.#hasMoreToPrune) this.#prunedAt = now;
     }
     const restUntil = Math.max(endpoint.restUntil, this.#hostRestsUntil);
@@ -217,7 +220,7 @@ export class CourierLife implements CourierApi {
       // A failing endpoint gets one attempt at a time.
       const places = endpoint.failingSince === null ? limits.deliveriesInFlight : 1;
       const free = Math.max(0, places - this.#inFlight.size);
-      for (const delivery of this.#storage.due(now, free, new Set(this.#inFlight.keys()))) {
+      for (const delivery of this.#storage.take(now, free)) {
         this.#inFlight.set(delivery.event, now);
         void this.#attempt(endpoint, delivery);
       }
@@ -236,14 +239,39 @@ export class CourierLife implements CourierApi {
       timeoutMs: this.#settings.timeoutMs,
     });
     this.#inFlight.delete(event);
-    try {
+    this.#orEnd(() => {
       this.#settle(event, step + 1, outcome);
       this.#proceed();
+      this.#saveAttempts();
+    });
+  }
+
+  /** Ends this life if `work` fails: without a record, the same event would be sent again and again. */
+  #orEnd(work: () => void): void {
+    try {
+      work();
     } catch (error) {
-      // Continuing without the record would send the same event again and again. The alarm starts a new life.
+      // The alarm starts a new life.
       console.error('the courier ends itself', error);
       this.#context.abort(String(error));
     }
+  }
+
+  /** Stores the outcomes of attempts at once if no other attempt will end soon, and else together with the next ones. */
+  #saveAttempts(): void {
+    if (this.#storage.unsavedAttempts === 0) return;
+    const isLast = this.#inFlight.size === 0;
+    const isFailing = (this.#storage.endpoint?.failingSince ?? null) !== null;
+    if (isLast || isFailing || this.#storage.unsavedAttempts >= limits.attemptsPerSave) {
+      this.#storage.save();
+      return;
+    }
+    if (this.#isSaveSet) return;
+    this.#isSaveSet = true;
+    setTimeout(() => {
+      this.#isSaveSet = false;
+      this.#orEnd(() => this.#storage.save());
+    }, limits.attemptsLingerMs);
   }
 
   #settle(event: string, step: number, outcome: AttemptOutcome): void {
@@ -322,8 +350,7 @@ export class CourierLife implements CourierApi {
     else if (isCallback(endpoint) || !this.#storage.isEmpty) {
       wakes.push(now + this.#settings.keptMs / 7);
     }
-    const dueAt =
-      endpoint.disabledAt === null ? this.#storage.nextDueAt(new Set(this.#inFlight.keys())) : null;
+    const dueAt = endpoint.disabledAt === null ? this.#storage.nextDueAt : null;
     const nextAt = Math.max(dueAt ?? 0, endpoint.restUntil, this.#hostRestsUntil);
     // A delivery that is due already waits for a free slot, and the end of an attempt starts it.
     if (dueAt !== null && nextAt > now) wakes.push(nextAt);

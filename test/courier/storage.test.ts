@@ -57,11 +57,7 @@ describe('the storage of a courier', () => {
     const now = 3 + limits.deliveriesKeptMs;
     storage.add(young, now);
     deliver(storage, young, now);
-    expect([1, 2, 3].map(() => storage.prune(now, limits.deliveriesKeptMs))).toEqual([
-      true,
-      true,
-      false,
-    ]);
+    expect([1, 2, 3].map(() => storage.prune(now))).toEqual([true, true, false]);
     const kept = storage.page(page).deliveries.map(({ event }) => event);
     expect(kept).toEqual(['evt_5002', 'evt_5001', 'evt_5000']);
   });
@@ -70,10 +66,10 @@ describe('the storage of a courier', () => {
     const storage = courier();
     storage.add(events(2), 1);
     const now = 2 + limits.deliveriesKeptMs;
-    storage.prune(now, limits.deliveriesKeptMs);
+    storage.prune(now);
     expect(storage.page(page).deliveries.map(({ state }) => state)).toEqual(['waiting', 'waiting']);
     storage.disable('gone', now, true);
-    storage.prune(now, limits.deliveriesKeptMs);
+    storage.prune(now);
     expect(storage.page(page).deliveries.map(({ state }) => state)).toEqual(['failed', 'failed']);
   });
 
@@ -90,11 +86,13 @@ describe('the storage of a courier', () => {
     const storage = courier();
     storage.add(events(2, 10), 5);
     storage.add(events(2), 3);
-    const due = (excluded: readonly string[]) =>
-      storage.due(6, 2, new Set(excluded)).map(({ event }) => event);
-    expect(due([])).toEqual(['evt_0', 'evt_1']);
-    expect(due(['evt_0'])).toEqual(['evt_1', 'evt_10']);
-    expect(storage.nextDueAt(new Set(['evt_0', 'evt_1']))).toBe(5);
+    const take = (count: number) => storage.take(6, count).map(({ event }) => event);
+    expect(take(1)).toEqual(['evt_0']);
+    expect(storage.nextDueAt).toBe(3);
+    expect(take(2)).toEqual(['evt_1', 'evt_10']);
+    expect(storage.nextDueAt).toBe(5);
+    expect(take(2)).toEqual(['evt_11']);
+    expect(storage.nextDueAt).toBeNull();
   });
 
   it('drops the oldest waiting events above its limit, even in a later life', () => {
@@ -115,7 +113,7 @@ describe('the storage of a courier of release 0.1', () => {
     const storage = new CourierStorage(memory);
     expect(storage.endpoint).toMatchObject({ id: 'cb_1', url, secret: 'whsec_old' });
     expect(storage.replay({ since: 0, delivered: true }, 5)).toBe(1);
-    expect(storage.due(6, 9, new Set()).map(({ event }) => event)).toEqual(['evt_0', 'evt_2']);
+    expect(storage.take(6, 9).map(({ event }) => event)).toEqual(['evt_0', 'evt_2']);
     storage.settle('evt_0', outcome, delivered, 7);
     const history = [{ at: 7, status: 200, ms: 7, answer: 'taken' }];
     expect(storage.detail('evt_0')).toMatchObject({ state: 'delivered', body: '{}', history });
@@ -150,7 +148,7 @@ describe('the storage of a courier of a later release', () => {
     const memory = new MemoryStorage();
     courier(memory).add(events(1), 1);
     memory.sql.exec("UPDATE meta SET value = 99 WHERE name = 'format'");
-    memory.sql.exec('ALTER TABLE delivery RENAME TO deliveries');
+    memory.sql.exec('ALTER TABLE batch RENAME TO batches');
     const stored = () => memory.sql.exec('SELECT sql FROM sqlite_master').toArray();
     const before = stored();
     expect(() => new CourierStorage(memory)).toThrow(UnknownStorageFormat);
