@@ -203,4 +203,12 @@ assert(
   limits.courierLogBytes < limits.courierBytes,
   'ended deliveries are deleted before waiting ones fail',
 );
+assert(
+  limits.handoverHoldMs < limits.handoverTimeoutMs && limits.handoverHoldMs < limits.deliverySlowMs,
+  'a handover that a courier holds does not time out',
+);
+assert(
+  limits.courierTailBytes < limits.courierRowBytes && 2 * limits.courierRowBytes < limits.rowBytes,
+  'a row of a courier has room for the attempts of its events',
+);
 assert(limits.deliverySlowMs < limits.deliveryTimeoutMs, 'a slow attempt has not timed out');

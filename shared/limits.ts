@@ -373,6 +373,8 @@ export const limits = {
   handoverTimeoutMs: 10_000,
   /** The time for which events wait to share a handover, so that responses to writes go first. */
   handoverLingerMs: 20,
+  /** The time for which a courier may send events before it stores and acknowledges them. */
+  handoverHoldMs: 300,
   /** The pause before a courier that did not answer is called again. Doubles from the minimum to the maximum. */
   handoverBackoffMinMs: 1_000,
   handoverBackoffMaxMs: 30_000,

@@ -8,8 +8,8 @@ import { EventIndex, hashOf, packHashes } from './event-index.ts';
 import { LazyHeap } from './lazy-heap.ts';
 
 /**
- * A batch is one row without a secondary index, because each row of a table and of an index is billed. What an index
- * would find is in memory: a summary per batch, and a few bytes per event. Both are read once per life; the columns
+ * A batch is one row without a secondary index, because each row of a table and of an index is billed. The index
+ * is in memory: a summary per batch, and a few bytes per event. Both are read once per life; the columns
  * `states` and `bodies`, which are large, come last, so that this does not read them.
  */
 export const batchSchema = `
@@ -62,7 +62,7 @@ export class BatchStorage {
     this.#storage = storage;
   }
 
-  /** Reads the index, if `exists`, and forgets what is not stored. */
+  /** Reads the index, if `exists`, and forgets unsaved changes. */
   begin(exists: boolean): void {
     this.#batches = [];
     this.#events = new EventIndex();
@@ -164,7 +164,7 @@ export class BatchStorage {
     return batch.deliveries;
   }
 
-  /** Unloads what was used the longest ago and is stored, without `kept`. */
+  /** Unloads saved batches, those first that were used the longest ago, and not `kept`. */
   #unloadSome(kept: Batch | null = null): void {
     for (const batch of this.#loaded) {
       if (this.#loaded.size <= batchesLoaded) return;

@@ -28,7 +28,7 @@ export interface Batch extends BatchSummary {
   deliveries: Delivery[] | null;
   /** The bodies, one after the other in UTF-8; null if they are only in storage. */
   bodies: Uint8Array<ArrayBuffer> | null;
-  /** What of it is not stored yet. */
+  /** The part of it that is not stored yet. */
   unsaved: 'nothing' | 'states' | 'bodies' | 'everything';
   isDeleted: boolean;
 }

@@ -112,7 +112,7 @@ export class EndpointStorage {
     );
   }
 
-  /** Records what an attempt says about the endpoint. Writes only a change, because written rows are billed. */
+  /** Records the consequences of an attempt for the endpoint. Writes only a change, because written rows are billed. */
   noteAttempt(failingSince: number | null, restUntil: number | null): void {
     if (failingSince === this.#present?.failingSince && restUntil === null) return;
     if (this.#present === null) return;

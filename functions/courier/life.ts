@@ -49,6 +49,8 @@ export class CourierLife implements CourierApi {
   #isReporting = false;
   /** True while a timer is set that stores the outcomes of attempts. */
   #isSaveSet = false;
+  /** The handover whose events are sent before they are stored, or null. */
+  #hold: { readonly release: () => void } | null = null;
   /** The time of the coordinator's last handover, in ms. */
   #handedOverAt = 0;
   /** The end of the host's rest, as far as the coordinator has reported it, in ms. */
@@ -60,7 +62,11 @@ export class CourierLife implements CourierApi {
     this.#environment = environment;
     this.#settings = readSettings(environment);
     this.#storage = new CourierStorage(context.storage, this.#settings.keptMs);
-    this.#proceed();
+    // An alarm that is set already is not set again, because that is billed as a written row.
+    const knowAlarm = context.blockConcurrencyWhile(async () => {
+      this.#alarmAt = await context.storage.getAlarm();
+    });
+    void knowAlarm.then(() => this.#orEnd(() => this.#proceed()));
   }
 
   /** The methods that can be called by RPC. */
@@ -105,9 +111,44 @@ export class CourierLife implements CourierApi {
     this.#handedOverAt = now;
     if (target !== null) this.#aimAt(endpoint, { ...target, signingKey }, now);
     if (this.#storage.endpoint === null) return { restMs: 0 };
-    this.#storage.add(events, now);
+    const holdMs = this.#holdMs(handover, now);
+    if (holdMs > 0) {
+      this.#storage.addUnsaved(events, now);
+      if (this.#storage.hasUnsaved) await this.#sendUnsaved(holdMs);
+    } else {
+      this.#storage.add(events, now);
+      this.#proceed();
+    }
+    return { restMs: this.#restMs(Date.now()) };
+  }
+
+  /**
+   * The time, in ms, for which the events of a handover may be sent before they are stored: as long as the coordinator
+   * waits, if all of them can be sent at once to an endpoint that is well.
+   */
+  #holdMs({ events, holdMs = 0 }: Handover, now: number): number {
+    const endpoint = this.#storage.endpoint;
+    const isWell =
+      endpoint !== null && endpoint.disabledAt === null && endpoint.failingSince === null;
+    const rests = now < Math.max(endpoint?.restUntil ?? 0, this.#hostRestsUntil);
+    const isIdle = this.#inFlight.size === 0 && this.#storage.nextDueAt === null;
+    const fits = events.length <= limits.deliveriesInFlight;
+    return isWell && !rests && isIdle && fits ? Math.min(holdMs, limits.handoverHoldMs) : 0;
+  }
+
+  /**
+   * Sends events, and stores them together with the outcome of their attempts, or after `holdMs` without it. Until then
+   * they are not acknowledged: if this instance dies, the coordinator hands them over again, so no alarm is needed.
+   */
+  async #sendUnsaved(holdMs: number): Promise<void> {
+    const saved = new Promise<void>((resolve) => {
+      this.#hold = { release: resolve };
+    });
     this.#proceed();
-    return { restMs: this.#restMs(now) };
+    const timer = setTimeout(() => this.#orEnd(() => this.#save()), holdMs);
+    await saved;
+    // A running timer keeps the object in memory, which is billed.
+    clearTimeout(timer);
   }
 
   /** The time, in ms, for which further events would only wait here: the endpoint rests, is disabled, or is slow. */
@@ -263,15 +304,27 @@ export class CourierLife implements CourierApi {
     const isLast = this.#inFlight.size === 0;
     const isFailing = (this.#storage.endpoint?.failingSince ?? null) !== null;
     if (isLast || isFailing || this.#storage.unsavedAttempts >= limits.attemptsPerSave) {
-      this.#storage.save();
+      this.#save();
       return;
     }
     if (this.#isSaveSet) return;
     this.#isSaveSet = true;
     setTimeout(() => {
       this.#isSaveSet = false;
-      this.#orEnd(() => this.#storage.save());
+      this.#orEnd(() => this.#save());
     }, limits.attemptsLingerMs);
+  }
+
+  /** Stores all unsaved changes, and lets a handover be acknowledged that waits for it. */
+  #save(): void {
+    this.#storage.save();
+    const hold = this.#hold;
+    if (hold === null) return;
+    this.#hold = null;
+    hold.release();
+    const endpoint = this.#storage.endpoint;
+    // Events that are still being sent need an alarm from now on.
+    if (endpoint !== null) this.#arm(endpoint, Date.now());
   }
 
   #settle(event: string, step: number, outcome: AttemptOutcome): void {
@@ -345,10 +398,12 @@ export class CourierLife implements CourierApi {
     const wakes: number[] = [];
     const isActive = this.#inFlight.size > 0 || !endpoint.isReported;
     if (this.#hasMoreToPrune) wakes.push(now + limits.pruneSliceMs);
-    if (isActive) wakes.push(now + limits.alarmMs);
+    // If this instance dies during a hold, the coordinator hands the events over again.
+    const isHeld = this.#hold !== null && endpoint.isReported;
+    if (isActive && !isHeld) wakes.push(now + limits.alarmMs);
     // Wakes to prune entries that have become too old.
-    else if (isCallback(endpoint) || !this.#storage.isEmpty) {
-      wakes.push(now + this.#settings.keptMs / 7);
+    if (!isActive && (isCallback(endpoint) || !this.#storage.isEmpty)) {
+      wakes.push(Math.max(now + this.#settings.keptMs / 7, this.#storage.nextPruneAt ?? 0));
     }
     const dueAt = endpoint.disabledAt === null ? this.#storage.nextDueAt : null;
     const nextAt = Math.max(dueAt ?? 0, endpoint.restUntil, this.#hostRestsUntil);

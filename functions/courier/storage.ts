@@ -1,4 +1,4 @@
-/** The SQLite storage of one courier: what each of its calls and attempts changes. */
+/** The SQLite storage of one courier: the changes by its calls and attempts. */
 import type {
   DeliveryDetail,
   DeliveryPage,
@@ -49,8 +49,8 @@ const roomDeliveries = 10 * limits.eventsPerHandover;
  * The durable state of one courier: its endpoint, the waiting deliveries, and the log. All methods are synchronous; the
  * runtime's output gate holds back responses and requests until earlier writes are durable.
  *
- * All changes are stored when a method returns, except the outcomes of attempts: {@link CourierStorage.save} stores
- * these, so that a batch of attempts is one written row. After an error of the storage, everything that it did not
+ * All changes are stored when a method returns, except those of `settle` and `addUnsaved`: {@link CourierStorage.save}
+ * stores these together, so that a batch of attempts is one written row. After an error of the storage, everything that it did not
  * store is forgotten.
  */
 export class CourierStorage {
@@ -152,6 +152,11 @@ export class CourierStorage {
     });
   }
 
+  /** Adds events that are new, in memory and for {@link CourierStorage.save}. Nothing else may be waiting. */
+  addUnsaved(events: readonly OutboxEvent[], now: number): void {
+    this.#append(events, now);
+  }
+
   /** Adds events that are new: to the newest batch if they fit, and else as batches of their own. */
   #append(events: readonly OutboxEvent[], now: number): void {
     const seen = new Set<string>();
@@ -222,6 +227,17 @@ export class CourierStorage {
 
   get isEmpty(): boolean {
     return this.#batches.batches.length === 0;
+  }
+
+  /** The time at which {@link CourierStorage.prune} can next delete deliveries, in ms; null if none has ended. */
+  get nextPruneAt(): number | null {
+    const batch = this.#batches.firstEnded();
+    return batch === null ? null : batch.endedAt + this.#keptMs;
+  }
+
+  /** True if {@link CourierStorage.save} would store anything. */
+  get hasUnsaved(): boolean {
+    return this.#batches.hasUnsaved;
   }
 
   /** The number of attempts whose outcomes {@link CourierStorage.save} would store. */
@@ -308,7 +324,7 @@ export class CourierStorage {
   page({ state, before, limit }: DeliveryQuery): DeliveryPage {
     const below = before ?? Number.MAX_SAFE_INTEGER;
     const rows: { readonly position: number; readonly record: DeliveryRecord }[] = [];
-    // One more than is shown tells whether there is a next page.
+    // One more than is shown, to see if there is a next page.
     for (let at = this.#batches.indexBelow(below); at >= 0 && rows.length <= limit; at -= 1) {
       const batch = this.#batches.batches[at];
       if (batch === undefined || countIn(batch, state) === 0) continue;
@@ -417,7 +433,7 @@ export class CourierStorage {
     }
   }
 
-  /** Runs `work` in a transaction. After an error, begins again with what is stored. */
+  /** Runs `work` in a transaction. After an error, begins again with the stored state. */
   #transaction<Result>(work: () => Result): Result {
     try {
       return this.#storage.transactionSync(work);

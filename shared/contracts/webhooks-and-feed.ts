@@ -136,6 +136,11 @@ export interface Handover {
   readonly target: { readonly url: string; readonly secret: string | null } | null;
   readonly signingKey: SigningKey;
   readonly events: readonly OutboxEvent[];
+  /**
+   * The time in ms for which the courier may send the events before it stores and acknowledges them. 0 if it is missing,
+   * as in release 0.1.
+   */
+  readonly holdMs?: number;
 }
 
 /** A delivery in the log, done or still to come. */

@@ -1,7 +1,7 @@
 import { describe, expect, vi } from 'vitest';
 import { CourierDispatcher } from '../../functions/coordinator/notify/courier-dispatcher.ts';
 import { SubscriptionStorage } from '../../functions/coordinator/storage/subscription-storage.ts';
-import type { OutboxEvent, Subscription } from '../../shared/contracts/webhooks-and-feed.ts';
+import type { Handover, Subscription } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
 import { it as clockedIt } from './fake-clock.ts';
 import { MemoryStorage } from './sqlite.ts';
@@ -25,6 +25,8 @@ class DispatcherHarness {
   restMs = 0;
   /** The number of events in each call. */
   readonly calls: { readonly endpoint: string; readonly events: number }[] = [];
+  /** The time for which each call may wait for the outcome of its events, ms. */
+  readonly holds: (number | undefined)[] = [];
   signs: () => Promise<typeof signingKey> = async () => signingKey;
   subscriptions = new SubscriptionStorage(this.storage);
   dispatcher = this.begin();
@@ -34,8 +36,9 @@ class DispatcherHarness {
     this.subscriptions = new SubscriptionStorage(this.storage);
     this.subscriptions.begin();
     const courierOf = (endpoint: string) => ({
-      deliver: async (_: string, { events }: { readonly events: readonly OutboxEvent[] }) => {
+      deliver: async (_: string, { events, holdMs }: Handover) => {
         this.calls.push({ endpoint, events: events.length });
+        this.holds.push(holdMs);
         await (this.couriers.get(endpoint) ?? takes)();
         this.taken.push(...events.map(({ id }) => `${endpoint} ${id}`));
         return { restMs: this.restMs };
@@ -98,6 +101,32 @@ describe('a handover', () => {
     const sizes = harness.calls.map(({ endpoint, events }) => `${endpoint} ${events}`);
     expect(sizes.toSorted()).toEqual(['a 1', 'a 2', 'a 2', 'b 2']);
     expect(harness.taken).toHaveLength(7);
+  });
+
+  it('may wait for the outcome of its events only while a place for another endpoint is free', async ({
+    harness,
+  }) => {
+    const held = ids(limits.couriersAtOnce);
+    for (const endpoint of held) {
+      harness.couriers.set(endpoint, hangs);
+      harness.queue(endpoint, ids(1));
+      await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
+    }
+    const { handoverHoldMs } = limits;
+    expect(harness.holds).toEqual(
+      held.map((_, index) => (index < held.length - 1 ? handoverHoldMs : 0)),
+    );
+  });
+
+  it('does not wait for the outcome of its events while another endpoint has to', async ({
+    harness,
+  }) => {
+    for (const endpoint of ids(limits.couriersAtOnce + 1)) {
+      harness.couriers.set(endpoint, hangs);
+      harness.queue(endpoint, ids(1));
+    }
+    await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
+    expect(harness.holds).toEqual(ids(limits.couriersAtOnce).map(() => 0));
   });
 
   it('serves the others at once while one courier fails, and brings its events later', async ({

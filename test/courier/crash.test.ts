@@ -42,6 +42,63 @@ describe('a kill -9', () => {
   });
 });
 
+describe('a kill -9 while a handover waits for the outcome of its events', () => {
+  it('leaves nothing stored and nothing acknowledged, so the coordinator hands the events over again', async () => {
+    const harness = await CourierHarness.start({
+      ...variables,
+      LOCKSTEP_DELIVERY_TIMEOUT_MS: '60000',
+    });
+    try {
+      const ids = ['evt_1', 'evt_2'];
+      await harness.deliver(name, receiver, ['evt_0']);
+      await expect.poll(() => harness.states(name, ['evt_0']), patience).toEqual(['delivered']);
+      // The kill comes with the first of the requests, which is sent before anything is stored.
+      const killed = new Promise<void>((resolve) => {
+        receiver.answer = () => resolve(harness.kill());
+      });
+      const handover = harness.deliver(name, receiver, ids, limits.handoverHoldMs);
+      const isAcknowledged = handover.then(
+        () => true,
+        () => false,
+      );
+      await killed;
+      receiver.answer = (response) => response.end();
+      await harness.restart();
+      // Unless the hold ended before the kill, which a slow machine may do.
+      const stored = await harness.states(name, ids);
+      if (!(await isAcknowledged)) expect(stored).toEqual([undefined, undefined]);
+      await harness.deliver(name, receiver, ids, limits.handoverHoldMs);
+      const delivered = ['delivered', 'delivered'];
+      await expect.poll(() => harness.states(name, ids), patience).toEqual(delivered);
+      expect(receiver.attempts('evt_0')).toBe(1);
+    } finally {
+      await harness.stop();
+    }
+  });
+
+  it('loses nothing after the end of the wait: the events are sent again without a call', async () => {
+    const harness = await CourierHarness.start({
+      ...variables,
+      LOCKSTEP_DELIVERY_TIMEOUT_MS: '60000',
+    });
+    try {
+      receiver.answer = () => {};
+      const ids = ['evt_1', 'evt_2'];
+      // It is acknowledged although the endpoint does not respond.
+      await harness.deliver(name, receiver, ids, limits.handoverHoldMs);
+      await harness.kill();
+      expect(receiver.ids.toSorted()).toEqual(ids);
+      receiver.answer = (response) => response.end();
+      await harness.restart();
+      const delivered = ['delivered', 'delivered'];
+      await expect.poll(() => receiver.ids.length, patience).toBe(4);
+      await expect.poll(() => harness.states(name, ids), patience).toEqual(delivered);
+    } finally {
+      await harness.stop();
+    }
+  });
+});
+
 describe('a deployment', () => {
   it('of a release older than the storage changes nothing, and the next release continues', async () => {
     const harness = await CourierHarness.start({

@@ -136,13 +136,23 @@ export class CourierHarness {
     return JSON.parse(await response.text());
   }
 
-  /** Hands these events over to the courier of callbacks to `receiver`. */
+  /** The rows that a courier has written since the runtime started, as the platform bills them. */
+  async rowsWritten(name: string): Promise<number> {
+    const response = await fetch(`http://127.0.0.1:${this.port}/rows/${name}`);
+    return response.json() as Promise<number>;
+  }
+
+  /** Hands these events over to the courier of callbacks to `receiver`, which may wait `holdMs` before it stores them. */
   deliver(
     name: string,
     receiver: Receiver,
     ids: readonly string[],
+    holdMs = 0,
   ): Promise<{ readonly restMs: number }> {
-    return this.call(name, 'deliver', name, this.handover(name, receiver, ids));
+    return this.call(name, 'deliver', name, {
+      ...this.handover(name, receiver, ids),
+      holdMs,
+    });
   }
 
   handover(name: string, receiver: Receiver, ids: readonly string[]): Handover {

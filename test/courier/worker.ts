@@ -1,5 +1,5 @@
 import { DurableObject } from 'cloudflare:workers';
-import { Courier } from '../../functions/courier/object.ts';
+import { Courier as PlainCourier } from '../../functions/courier/object.ts';
 import { type RpcAnswer, type RpcCall, remote, serveCall } from '../../shared/contracts/rpc.ts';
 
 /**
@@ -7,7 +7,42 @@ import { type RpcAnswer, type RpcCall, remote, serveCall } from '../../shared/co
  * couriers call.
  */
 
-export { Courier };
+/** The rows that each courier has written, by its id, over all of its lives in this process. */
+const rowsWritten = new Map<string, number>();
+
+/** Counts the written rows that the platform bills: those that SQLite reports, and one per alarm that is set. */
+function counted(context: DurableObjectState): DurableObjectState {
+  const id = context.id.toString();
+  const add = (rows: number) => rowsWritten.set(id, (rowsWritten.get(id) ?? 0) + rows);
+  const { storage } = context;
+  const exec = storage.sql.exec.bind(storage.sql);
+  const setAlarm = storage.setAlarm.bind(storage);
+  Object.defineProperty(storage.sql, 'exec', {
+    value: (statement: string, ...values: unknown[]) => {
+      const cursor = exec(statement, ...values);
+      add(cursor.rowsWritten);
+      return cursor;
+    },
+  });
+  Object.defineProperty(storage, 'setAlarm', {
+    value: (at: number) => {
+      add(1);
+      return setAlarm(at);
+    },
+  });
+  return context;
+}
+
+/** A courier whose written rows are counted. */
+export class Courier extends PlainCourier {
+  constructor(context: DurableObjectState, environment: Env) {
+    super(counted(context), environment);
+  }
+
+  rows(): number {
+    return rowsWritten.get(this.ctx.id.toString()) ?? 0;
+  }
+}
 
 /** Records the endpoints that were given up, per call. The first call of each endpoint is refused. */
 export class CoordinatorFake extends DurableObject {
@@ -55,6 +90,8 @@ export default {
     const { pathname } = new URL(request.url);
     if (pathname === '/reports')
       return Response.json(await COORDINATOR.getByName('shard-0').reports());
+    const [, name] = /^\/rows\/(.+)$/.exec(pathname) ?? [];
+    if (name !== undefined) return Response.json(await COURIER.getByName(name).rows());
     if (pathname !== '/call') return new Response('well');
     const call = await request.json<Call>();
     const courier = remote<Record<string, (...values: readonly unknown[]) => Promise<unknown>>>(

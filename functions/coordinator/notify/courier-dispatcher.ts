@@ -159,11 +159,20 @@ export class CourierDispatcher {
     const batch = this.#outbox.outboxOf(endpoint, limits.eventsPerHandover);
     if (batch.events.length === 0) return 0;
     const target = this.#outbox.targetOf(endpoint);
-    const handover = { target, signingKey, events: batch.events };
+    const handover = { target, signingKey, events: batch.events, holdMs: this.#holdMs };
     const taken = this.#courierOf(endpoint).deliver(endpoint, handover);
     const { restMs } = await withTimeout(taken, limits.handoverTimeoutMs);
     this.#outbox.settle(batch);
     return restMs;
+  }
+
+  /**
+   * The time for which a courier may delay its response, ms, to store its events together with the outcome of their
+   * first attempts. 0 if another endpoint may be waiting for its turn.
+   */
+  get #holdMs(): number {
+    const served = this.#underway.size + this.#resting.size;
+    return this.#isFull || this.#outbox.outboxCount > served ? 0 : limits.handoverHoldMs;
   }
 
   #restAfterFailure(endpoint: string): void {
