@@ -46,6 +46,8 @@ These run only by name, and take longer:
 
   peers      Lockstep beside two-phase commit, Redlock, Redis with WAIT, and etcd
              (--regions, --rtt, --clients, --seconds per load, --runs, --only a,b,c,f,hot,limiter)
+  ratios     rates, CPU and latencies as ratios, with their goals; medians of seven runs
+             (--regions, --seconds per load, --runs, --only near,region,cold,distance,hot)
   ycsb       an open loop at rising rates until saturation
              (--regions, --rtt, --seconds per rate, --only a,b,c,f)
   memory     memory of workerd at half of saturation (--regions, --rtt, --minutes)

@@ -39,6 +39,16 @@ export const reportParts: Readonly<Record<string, MakeReport>> = {
       say,
     });
   },
+  ratios: async (options, say) => {
+    const { measureRatios } = await import('./ratios/ratios.ts');
+    return measureRatios({
+      regions: numberOf(options.regions, 3),
+      ms: numberOf(options.seconds, 4) * 1_000,
+      runs: numberOf(options.runs, 7),
+      only: (options.only ?? 'near,region,cold,distance,hot').split(','),
+      say,
+    });
+  },
   ycsb: async (options, say) => {
     const { measureYcsb } = await import('./ycsb.ts');
     const { isWorkload } = await import('./peers/workloads.ts');
