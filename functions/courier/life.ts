@@ -10,6 +10,7 @@ import type {
   DeliveryQuery,
   EndpointId,
   Handover,
+  OutboxEvent,
   ReplayQuery,
   SigningKey,
 } from '../../shared/contracts/webhooks-and-feed.ts';
@@ -50,7 +51,7 @@ export class CourierLife implements CourierApi {
   /** True while a timer is set that stores the outcomes of attempts. */
   #isSaveSet = false;
   /** The handover whose events are sent before they are stored, or null. */
-  #hold: { readonly release: () => void } | null = null;
+  #hold: { readonly events: ReadonlySet<string>; readonly release: () => void } | null = null;
   /** The time of the coordinator's last handover, in ms. */
   #handedOverAt = 0;
   /** The end of the host's rest, as far as the coordinator has reported it, in ms. */
@@ -114,9 +115,11 @@ export class CourierLife implements CourierApi {
     const holdMs = this.#holdMs(handover, now);
     if (holdMs > 0) {
       this.#storage.addUnsaved(events, now);
-      if (this.#storage.hasUnsaved) await this.#sendUnsaved(holdMs);
+      if (this.#storage.hasUnsaved) await this.#sendUnsaved(events, holdMs);
     } else {
       this.#storage.add(events, now);
+      // Another handover may have been waiting, and has been stored, too.
+      this.#releaseHold();
       this.#proceed();
     }
     return { restMs: this.#restMs(Date.now()) };
@@ -140,9 +143,10 @@ export class CourierLife implements CourierApi {
    * Sends events, and stores them together with the outcome of their attempts, or after `holdMs` without it. Until then
    * they are not acknowledged: if this instance dies, the coordinator hands them over again, so no alarm is needed.
    */
-  async #sendUnsaved(holdMs: number): Promise<void> {
+  async #sendUnsaved(events: readonly OutboxEvent[], holdMs: number): Promise<void> {
+    const ids = new Set(events.map(({ id }) => id));
     const saved = new Promise<void>((resolve) => {
-      this.#hold = { release: resolve };
+      this.#hold = { events: ids, release: resolve };
     });
     this.#proceed();
     const timer = setTimeout(() => this.#orEnd(() => this.#save()), holdMs);
@@ -318,13 +322,16 @@ export class CourierLife implements CourierApi {
   /** Stores all unsaved changes, and lets a handover be acknowledged that waits for it. */
   #save(): void {
     this.#storage.save();
-    const hold = this.#hold;
-    if (hold === null) return;
-    this.#hold = null;
-    hold.release();
+    if (this.#hold === null) return;
+    this.#releaseHold();
     const endpoint = this.#storage.endpoint;
     // Events that are still being sent need an alarm from now on.
     if (endpoint !== null) this.#arm(endpoint, Date.now());
+  }
+
+  #releaseHold(): void {
+    this.#hold?.release();
+    this.#hold = null;
   }
 
   #settle(event: string, step: number, outcome: AttemptOutcome): void {
@@ -390,6 +397,13 @@ export class CourierLife implements CourierApi {
     }
   }
 
+  /** True if the coordinator would hand everything over again that is in progress, should this instance die. */
+  #isHeld(endpoint: Endpoint): boolean {
+    const hold = this.#hold;
+    if (hold === null || !endpoint.isReported || this.#storage.nextDueAt !== null) return false;
+    return [...this.#inFlight.keys()].every((event) => hold.events.has(event));
+  }
+
   /**
    * Sets the alarm for the next thing to do. An attempt or a report in progress is checked soon, in case this instance
    * dies.
@@ -398,9 +412,7 @@ export class CourierLife implements CourierApi {
     const wakes: number[] = [];
     const isActive = this.#inFlight.size > 0 || !endpoint.isReported;
     if (this.#hasMoreToPrune) wakes.push(now + limits.pruneSliceMs);
-    // If this instance dies during a hold, the coordinator hands the events over again.
-    const isHeld = this.#hold !== null && endpoint.isReported;
-    if (isActive && !isHeld) wakes.push(now + limits.alarmMs);
+    if (isActive && !this.#isHeld(endpoint)) wakes.push(now + limits.alarmMs);
     // Wakes to prune entries that have become too old.
     if (!isActive && (isCallback(endpoint) || !this.#storage.isEmpty)) {
       wakes.push(Math.max(now + this.#settings.keptMs / 7, this.#storage.nextPruneAt ?? 0));

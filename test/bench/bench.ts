@@ -11,7 +11,7 @@ import { limits } from '../../shared/limits.ts';
 import { connectTo } from '../support/redis.ts';
 import { BenchClient } from './client.ts';
 import { countCommands } from './commands-run.ts';
-import { hookVariables, measureCallbackCost, measureHooks } from './hooks.ts';
+import { hookVariables, measureCallbackCost, measureHooks, measureWaiting } from './hooks.ts';
 import { addedMs, measureLatency } from './latency.ts';
 import { type Machine, thisMachine } from './machine.ts';
 import type { Figure } from './measure.ts';
@@ -35,7 +35,7 @@ its limit. It takes minutes; a part takes less:
 
   writes     writes and reads
   pipeline   a pipeline of writes
-  hooks      webhooks and the change feed
+  hooks      webhooks and the change feed; or one of these alone: hooks waiting
   elements   writes into large collections
   replies    large replies of a region
   scripts    users' scripts
@@ -233,6 +233,7 @@ async function measureUserScripts(): Promise<readonly Figure[]> {
 
 async function measure(part?: string, only?: string): Promise<readonly Figure[]> {
   if (part === 'members') return measureMembers(say, only);
+  if (part === 'hooks' && only === 'waiting') return measureWaiting(say);
   if (part === 'elements') return measureInScripts();
   if (part === 'replies') return measureRepliesOfRegions();
   if (part === 'scripts') return measureUserScripts();

@@ -47,6 +47,12 @@ export interface WriteBody {
   readonly callback?: { readonly url: string; readonly secret: string };
 }
 
+/** The events of a subscription; by default all. */
+export interface SubscriptionOptions {
+  readonly events?: readonly string[];
+  readonly prefixes?: readonly string[];
+}
+
 /** Clients of one stack: of its Worker, and of its gateways past the Worker. */
 export class BenchClient {
   private readonly stack: Stack;
@@ -184,8 +190,8 @@ export class BenchClient {
   }
 
   /** Subscribes an address to all events; returns the path of the subscription. */
-  async subscribe(url: string): Promise<string> {
-    const created = await this.post('/v1/webhooks', { url }, 201);
+  async subscribe(url: string, options: SubscriptionOptions = {}): Promise<string> {
+    const created = await this.post('/v1/webhooks', { url, ...options }, 201);
     const { id }: { readonly id: string } = JSON.parse(created);
     return `/v1/webhooks/${id}`;
   }

@@ -7,6 +7,7 @@ import { redisKind } from '../../local/stack/regions.ts';
 import { startStack } from '../../local/stack/stack.ts';
 import { Receiver } from '../courier/receiver.ts';
 import { type SoakReport, soakCallbacks } from '../support/stack/callbacks.ts';
+import { measureBacklog } from './backlog.ts';
 import { BenchClient } from './client.ts';
 import { measureCrowd, measureFeedLatency, measureResumption } from './followers.ts';
 import { type Figure, median, timed } from './measure.ts';
@@ -98,6 +99,16 @@ async function subscribeDead(
 
 /** Everything about the feed, and the confirmations over kills: on a stack without round trips. */
 export async function measureHooks(say: (line: string) => void): Promise<readonly Figure[]> {
+  return [...(await measureWaiting(say)), ...(await measureFeed(say))];
+}
+
+/** The cost of events that wait at one endpoint. */
+export function measureWaiting(say: (line: string) => void): Promise<readonly Figure[]> {
+  say('Waiting events …');
+  return measureBacklog(hookVariables, say);
+}
+
+async function measureFeed(say: (line: string) => void): Promise<readonly Figure[]> {
   const stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-hooks-'));
   const stack = await startStack({
     stateDirectory,

@@ -1,4 +1,7 @@
 /** Tests the rows that a courier writes and reads: their number, their size, and that a backlog adds none. */
+import process from 'node:process';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import type { SqlValue } from '../../functions/coordinator/storage/sql.ts';
 import { CourierStorage } from '../../functions/courier/storage.ts';
@@ -186,6 +189,21 @@ describe('an attempt', () => {
 });
 
 describe('a life', () => {
+  it('takes a few bytes of memory per event that waits', () => {
+    setFlagsFromString('--expose-gc');
+    const collect: () => void = runInNewContext('gc');
+    const heapBytes = () => {
+      collect();
+      return process.memoryUsage().heapUsed;
+    };
+    const memory = new MemoryStorage();
+    courier(memory).add(eventsOf(limits.eventsPerEndpoint, 0, 'x'.repeat(300)), 1);
+    const before = heapBytes();
+    const storage = new CourierStorage(memory);
+    expect(heapBytes() - before).toBeLessThan(100 * limits.eventsPerEndpoint);
+    expect(storage.nextDueAt).toBe(1);
+  });
+
   it('begins with one row read per batch, and writes nothing', () => {
     const { memory, costOf } = countedMemory();
     courier(memory).add(eventsOf(12_000), 1);

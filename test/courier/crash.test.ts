@@ -134,6 +134,48 @@ describe('a deployment', () => {
     }
   });
 
+  it('over a large storage of the format before refuses calls until all of it is converted, and then continues', async () => {
+    const harness = await CourierHarness.start(variables);
+    try {
+      await harness.deliver(name, receiver, ['evt_new']);
+      await expect.poll(() => harness.states(name, ['evt_new']), patience).toEqual(['delivered']);
+      await harness.kill();
+      const count = 2 * limits.deliveriesConvertedAtOnce + 5;
+      harness.change('DROP TABLE batch');
+      harness.change(`CREATE TABLE delivery (
+        position INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL UNIQUE, type TEXT NOT NULL, at INTEGER NOT NULL,
+        body TEXT NOT NULL, state TEXT NOT NULL, since INTEGER NOT NULL, due_at INTEGER,
+        step INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, status INTEGER, ms INTEGER, answer TEXT,
+        last_attempt_at INTEGER, history TEXT NOT NULL DEFAULT '[]')`);
+      harness.change(`INSERT INTO delivery (event, type, at, body, state, since, due_at)
+        WITH RECURSIVE number (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n < ${count - 1})
+        SELECT 'evt_' || n, 'write.committed', n, '{}', iif(n % 10000 = 0, 'waiting', 'delivered'),
+        ${Date.now()}, iif(n % 10000 = 0, n, NULL) FROM number`);
+      harness.change("UPDATE meta SET value = 2 WHERE name = 'format'");
+      await harness.restart();
+      const tries: string[] = [];
+      await expect
+        .poll(async () => {
+          const tried = harness.deliver(name, receiver, ['evt_last']);
+          tries.push(await tried.then(() => 'taken').catch(String));
+          return tries.at(-1);
+        }, patience)
+        .toBe('taken');
+      expect(tries.slice(0, -1).every((one) => one.includes('are being converted'))).toBe(true);
+      const ids = ['evt_0', 'evt_10000', 'evt_20000', 'evt_last'];
+      await expect
+        .poll(() => new Set(receiver.ids), patience)
+        .toEqual(new Set(['evt_new', ...ids]));
+      await expect
+        .poll(async () => (await harness.call(name, 'delivery', 'evt_0'))?.state, patience)
+        .toBe('delivered');
+      const [newest, before] = await harness.deliveries(name);
+      expect([newest?.event, before?.event]).toEqual(['evt_last', `evt_${count - 1}`]);
+    } finally {
+      await harness.stop();
+    }
+  });
+
   it('without permission for this machine never calls it, and logs the reason', async () => {
     const { LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: _, ...others } = variables;
     const deployed = await CourierHarness.start(others);
