@@ -374,7 +374,7 @@ export const limits = {
   /** The time for which events wait to share a handover, so that responses to writes go first. */
   handoverLingerMs: 20,
   /** The time for which a courier may send events before it stores and acknowledges them. */
-  handoverHoldMs: 300,
+  handoverHoldMs: 500,
   /** The pause before a courier that did not answer is called again. Doubles from the minimum to the maximum. */
   handoverBackoffMinMs: 1_000,
   handoverBackoffMaxMs: 30_000,
