@@ -6,6 +6,18 @@ export const storageLimits = {
   // Storage of a coordinator
   /** A row of SQLite, the platform's limit. */
   rowBytes: 2_000_000,
+  /** The events in a row of the outbox of webhooks, in bytes, unless one event alone has more. */
+  outboxRowBytes: 1_000_000,
+  /** Confirmations that wait in memory for another write to storage. */
+  confirmationsHeld: 256,
+  /** Steps of the log that are indexed together. */
+  stepsPerIndex: 1_000,
+  /** Entries that are indexed together: ids of writes, transactions and keys. The memory has those of two rows. */
+  findsPerIndex: 8_192,
+  /** Bytes of the log after which its steps are indexed: a new life reads those that are not. */
+  bytesPerIndex: 4_000_000,
+  /** Keys of one step that are indexed; a step with more is found by none, and read for each. */
+  keysListedPerStep: 4_096,
   /** The stored part of a write's request: its keys, arguments and callback, packed. */
   requestStoredBytes: 1_060_000,
   /** The stored part of a write besides its request and replies: its id, votes and idempotency key. */
@@ -35,8 +47,8 @@ export const storageLimits = {
   keysKeptMsMaximum: 90 * 24 * 60 * 60 * 1_000,
   /** The delay after LOCKSTEP_KEYS_KEPT_MS before a response is deleted, since clocks differ. */
   keysGraceMs: 60_000,
-  /** The growth of the database, in writes and in bytes, after which its size is checked again. */
-  roomWrites: 500,
+  /** The growth of the database, in steps and in bytes, after which its size is checked again. */
+  roomSteps: 500,
   roomBytes: 1_000_000,
   /** Rows of a table that are deleted at once; other work may run before the next slice. */
   rowsPerPrune: 100,

@@ -163,7 +163,10 @@ export class CoordinatorLife {
         this.#subscriptions.change(endpoint, patch),
       ),
       unsubscribe: stored(async (endpoint) => this.#subscriptions.unsubscribe(endpoint)),
-      recover: stored((endpoint, since) => this.#subscriptions.recover(endpoint, since)),
+      recover: stored((endpoint, since) => {
+        this.#step({ kind: 'proof-requested' });
+        return this.#subscriptions.recover(endpoint, since);
+      }),
       signingKey: stored(() => this.#subscriptions.signingKey()),
       disabled: stored(async (endpoint, reason) =>
         this.#subscriptions.disable(endpoint, reason, Date.now()),
@@ -198,10 +201,17 @@ export class CoordinatorLife {
   }
 
   #statusOf(id: WriteId): WriteStatus {
-    const recorded = this.#storage.recordOf(id);
+    let recorded = this.#storage.recordOf(id);
     if (recorded === null) return this.#core.write(id);
-    const { record, confirmed } = recorded;
-    const appliedIn = this.#core.appliedIn(record) ?? (confirmed ? this.#voters : []);
+    const { record } = recorded;
+    const pending = this.#core.appliedIn(record);
+    if (record.outcome === 'committed' && pending === null && !recorded.confirmed) {
+      // The core holds the confirmation back.
+      this.#step({ kind: 'proof-requested' });
+      recorded = this.#storage.recordOf(id) ?? recorded;
+    }
+    const { confirmed } = recorded;
+    const appliedIn = pending ?? (confirmed ? this.#voters : []);
     return { kind: 'recorded', record: { ...record, appliedIn }, confirmed };
   }
 

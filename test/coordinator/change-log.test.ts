@@ -15,7 +15,7 @@ function mixed(): CoordinatorStorage {
   const { storage } = begun(new MemoryStorage());
   for (const sequence of [1, 3, 5]) {
     commit(storage, sequence);
-    confirm(storage, sequence, 10);
+    confirm(storage, sequence, sequence);
     change(storage, sequence + 1);
   }
   return storage;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { packBytes, packCommands, packTexts } from '../../functions/coordinator/storage/packed.ts';
+import { packCommands, packTexts } from '../../functions/coordinator/storage/packed.ts';
 import { bytesWithin, textWithBytes } from '../../shared/commands/raw-bytes.ts';
 import type { Bytes } from '../../shared/contracts/bytes.ts';
 import type { WriteRecord } from '../../shared/contracts/coordinator.ts';
@@ -78,7 +78,8 @@ function largestPart(words: (bytes: number) => readonly string[]): Bytes {
 /** Has the write decided, with this outcome, and stored; returns its record. */
 function store(frame: WriteFrame, part: Bytes): WriteRecord {
   const harness = CoreHarness.begun();
-  const { storage } = begun(new MemoryStorage());
+  const memory = new MemoryStorage();
+  const { storage } = begun(memory);
   const ticket = harness.arrive(frame);
   for (const send of harness.flights) {
     const votes = send.round.prepares.map(({ keys }) => ({
@@ -91,8 +92,8 @@ function store(frame: WriteFrame, part: Bytes): WriteRecord {
   for (const step of harness.steps) storage.write(step.persist);
   const record = harness.record(ticket);
   expect(storage.recordOf(frame.id)?.record).toEqual(record);
-  const [stored] = storage.changes.writesOf([3, 1]);
-  expect(stored?.commands).toEqual(frame.operations.map(commandOf));
+  const [decision] = begun(memory).stored.unconfirmed;
+  expect(decision?.writes[0]?.commands).toEqual(frame.operations.map(commandOf));
   expect(storage.recordedUnder(frame.idempotency?.key ?? '', 1)?.record).toEqual(record);
   return record;
 }
@@ -101,7 +102,7 @@ describe.each(kinds)('a write of %s', (_kind, words) => {
   it('is measured by its stored bytes', () => {
     const { keys, operations, callback } = writeOfBytes(limit, words);
     const commands = operations.map(commandOf);
-    const packed = packTexts(keys).byteLength + packCommands(commands, keys).byteLength;
+    const packed = packTexts(keys).length + packCommands(commands, keys).length;
     const more = Buffer.byteLength(JSON.stringify(callback));
     expect(storedRequestBytes({ keys, commands, callback })).toBe(packed + more);
   });
@@ -112,7 +113,7 @@ describe.each(kinds)('a write of %s', (_kind, words) => {
     expect(record).toMatchObject({ outcome: 'committed', part });
     const rest = JSON.stringify({ ...record, part: '' }).length;
     expect(rest).toBeLessThan(limits.recordBytes);
-    expect(limit + packBytes(part).byteLength + rest).toBeLessThan(limits.rowBytes);
+    expect(limit + part.length + rest).toBeLessThan(limits.rowBytes);
   });
 
   it('is refused one byte past the bound, before any round is sent', () => {

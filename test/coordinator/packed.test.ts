@@ -1,10 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
-  packBytes,
   packCommands,
   packTexts,
-  unpackBytes,
   unpackCommands,
   unpackTexts,
 } from '../../functions/coordinator/storage/packed.ts';
@@ -51,20 +49,20 @@ describe('a packed text', () => {
 
   it('names a key by its index if that is shorter', () => {
     const key = 'k'.repeat(1_000);
-    expect(packCommands([['SET', key, 'v']], [key]).byteLength).toBeLessThan(30);
-    expect(unpackBytes(packCommands([['DEL', 'k']], ['k']))).toBe('*2;3:DEL1:k');
+    expect(packCommands([['SET', key, 'v']], [key]).length).toBeLessThan(30);
+    expect(packCommands([['DEL', 'k']], ['k'])).toBe('*2;3:DEL1:k');
   });
 
   it.each(kinds)('has little more than the bytes of %s', (_kind, value) => {
     const bytes = bytesWithin(value);
     expect(bytes).toHaveLength(size);
     const packed = packCommands([['SET', 'k', value]], ['k']);
-    expect(packed.byteLength).toBeLessThan(size * 1.01);
-    expect(packBytes(encodeReply([0, bytes])).byteLength).toBeLessThan(size * 1.01);
+    expect(packed.length).toBeLessThan(size * 1.01);
+    expect(encodeReply([0, bytes]).length).toBeLessThan(size * 1.01);
   });
 
   it.each(['', '1:', '3:ab', 'x', '*1;', '*1;#3;', '*;'])('is refused as %j', (text) => {
-    expect(() => unpackCommands(packBytes(text), []).concat([[]])[0]?.[0] ?? fail()).toThrow();
+    expect(() => unpackCommands(text, []).concat([[]])[0]?.[0] ?? fail()).toThrow();
   });
 });
 
@@ -90,8 +88,8 @@ describe.each(kinds)('a write of %s', (_kind, value) => {
     // The value stands in the request and in the reply.
     expect(memory.sql.databaseSize - before).toBeLessThan(2 * size * 1.34);
     expect(storage.recordOf(plain.record.id)?.record).toEqual(record);
-    expect(storage.changes.writesOf(transaction)).toEqual([
-      { record, keys, commands, callback: null },
+    expect(begun(memory).stored.unconfirmed).toEqual([
+      { transaction, keys, sequence: 1, writes: [{ record, keys, commands, callback: null }] },
     ]);
     expect(storage.changes.newest()).toMatchObject({ commands, part });
     expect(storage.changes.lastWriteTo('key:1')).toBe(1);

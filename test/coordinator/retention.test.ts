@@ -41,7 +41,7 @@ describe('an idempotency key', () => {
     const moment = 10 * hour;
     for (let sequence = 1; sequence <= 500; sequence += 1) keyed(storage, sequence, moment);
     pruneAll(storage, hour);
-    expect([countOf(memory, 'change_log'), countOf(memory, 'decision')]).toEqual([5, 5]);
+    expect(countOf(memory, 'log')).toBe(5);
     expect(storage.recordedUnder('t::1', hour)?.record.id).toBe('0-1');
     pruneAll(storage, moment);
     expect(storage.recordedUnder('t::1', moment)?.digest).toBe('d');
@@ -49,7 +49,7 @@ describe('an idempotency key', () => {
     expect(storage.recordedUnder('t::1', moment)?.digest).toBe('d');
     pruneAll(storage, moment + limits.keysGraceMs + 1);
     expect(storage.recordedUnder('t::1', moment)).toBeNull();
-    expect(countOf(memory, 'write')).toBe(5);
+    expect([countOf(memory, 'log'), countOf(memory, 'kept_answer')]).toEqual([5, 0]);
   });
 
   it('expires at its time, and its record stays while the log has the change', () => {
@@ -63,7 +63,9 @@ describe('an idempotency key', () => {
     expect(storage.changes.page({ ...all, since: 0 }, 1)).toMatchObject({ next: 1 });
     expect(storage.recordOf('0-2')?.record.outcome).toBe('rejected');
     pruneAll(storage, 2 * limits.decisionsKeptMs);
-    expect([countOf(memory, 'write'), countOf(memory, 'decision')]).toEqual([0, 0]);
+    // The last step has the present state, and stays.
+    expect([countOf(memory, 'log'), countOf(memory, 'kept_answer')]).toEqual([1, 0]);
+    expect(storage.recordOf('0-1')).toBeNull();
   });
 });
 
@@ -114,8 +116,8 @@ describe('pruning', () => {
       more = storage.prune(count / 2, kept);
       sizes.push(memory.rowsWritten - before);
     }
-    // The rows of a slice per table, with their entries in indexes, and the horizon.
-    expect(Math.max(...sizes)).toBeLessThanOrEqual(limits.rowsPerPrune * 3 * 4 + 10);
+    // The steps of a slice, their row of the index, and the horizon.
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(limits.rowsPerPrune + 3);
     expect(sizes.length).toBeGreaterThan(5);
     // A new instance finds nothing to drop: it reads, and writes nothing.
     const next = begun(memory).storage;
@@ -135,7 +137,7 @@ describe('pruning', () => {
     expect(storage.decisionsOf([[1, 3]])).toEqual([]);
   });
 
-  it('drops a transaction whose writes lie on both sides of a slice with its last one', () => {
+  it('drops a step of several rows whole', () => {
     const memory = new MemoryStorage();
     const { storage } = begun(memory);
     const first = limits.rowsPerPrune - 1;
@@ -144,15 +146,28 @@ describe('pruning', () => {
     }
     const many = [0, 1, 2, 3].map((part) => {
       const write = writeOf(first + part, 1);
-      const transaction = `0.1.${first + 3}`;
-      return { ...write, record: { ...write.record, transaction } };
+      const record = { ...write.record, transaction: `0.1.${first + 3}` };
+      return { ...write, record: { ...record, part: `[0,{"s":"${'x'.repeat(900_000)}"}]` } };
     });
     store(storage, many, first + 3);
+    expect(countOf(memory, 'log')).toBe(first + 1);
+    expect(storage.changes.page({ ...all, since: 0, values: true }, first + 3)).toMatchObject({
+      next: first + 3,
+    });
+    store(storage, [writeOf(first + 4, 1)], first + 4);
+    // The first slice ends within the rows of the step, and drops it whole.
     expect(storage.prune(2, { keptMs: 0, keptWrites: 1 })).toBe(true);
-    expect(storage.decisionsOf([[1, first + 3]])).toHaveLength(1);
-    pruneAll(storage, 2, { keptMs: 0, keptWrites: 1 });
     expect(storage.decisionsOf([[1, first + 3]])).toEqual([]);
-    expect(countOf(memory, 'write')).toBe(0);
+    expect(countOf(memory, 'log')).toBe(1);
+    expect(begun(memory).stored).toMatchObject({ sequence: first + 4 });
+  });
+
+  it('never drops the last step, which has the present state', () => {
+    const memory = new MemoryStorage();
+    const { storage } = begun(memory);
+    store(storage, [writeOf(1, 1)], 1);
+    pruneAll(storage, 10 * limits.decisionsKeptMs, { keptMs: 0, keptWrites: 1 });
+    expect(begun(memory).stored).toMatchObject({ sequence: 1, now: 1, unconfirmed: [] });
   });
 });
 
@@ -210,8 +225,8 @@ describe('a storage that is full', () => {
       [3, now],
     ] as const) {
       commit(storage, sequence, { at });
-      if (sequence !== 2) confirm(storage, sequence, now);
     }
+    for (const sequence of [1, 3]) confirm(storage, sequence, now);
     memory.sql.databaseSize = limits.keptBytesDefault;
     pruneAll(storage, now);
     pruneAll(storage, now);
@@ -220,39 +235,4 @@ describe('a storage that is full', () => {
     pruneAll(storage, now);
     expect(storage.changes.page({ ...all, since: 1 }, 3)).toEqual({ kind: 'expired', oldest: 3 });
   });
-});
-
-describe('a write', () => {
-  it('takes a fixed number of rows: the log alone finds a plain write', () => {
-    const memory = new MemoryStorage();
-    const { storage } = begun(memory);
-    const before = rowsOf(memory);
-    commit(storage, 1);
-    const plain = difference(rowsOf(memory), before);
-    expect(plain).toEqual({ write: 1, idempotency: 0, keyed: 0, rejected: 0, change_log: 1 });
-    keyed(storage, 2, hour);
-    const both = difference(rowsOf(memory), before);
-    expect(both).toEqual({ write: 2, idempotency: 1, keyed: 1, rejected: 0, change_log: 2 });
-    rejected(storage, 3, 3);
-    const three = difference(rowsOf(memory), before);
-    expect(three).toEqual({ write: 3, idempotency: 1, keyed: 1, rejected: 1, change_log: 2 });
-  });
-
-  /** The rows of the tables of writes, and of their indexes. */
-  function rowsOf(memory: MemoryStorage): Record<string, number> {
-    const count = (where: string) => countOf(memory, `write WHERE ${where}`);
-    return {
-      write: countOf(memory, 'write'),
-      idempotency: count('idempotency_key IS NOT NULL'),
-      keyed: count('idempotency_key IS NOT NULL AND kept_until IS NOT NULL'),
-      rejected: count('rejected = 1 AND idempotency_key IS NULL'),
-      change_log: countOf(memory, 'change_log'),
-    };
-  }
-
-  function difference(after: Record<string, number>, before: Record<string, number>) {
-    return Object.fromEntries(
-      Object.entries(after).map(([name, count]) => [name, count - (before[name] ?? 0)]),
-    );
-  }
 });

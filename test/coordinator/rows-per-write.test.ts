@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { CoordinatorStorage } from '../../functions/coordinator/storage/coordinator-storage.ts';
+import type { WriteFrame } from '../../shared/contracts/frame.ts';
 import { limits } from '../../shared/limits.ts';
 import { frameOf } from '../protocol/core-harness.ts';
 import { SingleInstance } from '../simulation/single-instance.ts';
@@ -22,40 +23,66 @@ function storing(instance: SingleInstance, storage: CoordinatorStorage): () => v
   };
 }
 
-/**
- * The rows written per write, of 20 writes that are sent one after the other or `together`, and the rows to drop
- * them.
- */
-function rowsPerWrite(together: boolean): { readonly written: number; readonly dropped: number } {
+/** A life on an empty storage, whose regions know it, and a way to send it writes and to count their rows. */
+function counted() {
   const memory = new MemoryStorage();
   const { storage, stored } = begun(memory);
   const instance = new SingleInstance(regions, stored);
   const store = storing(instance, storage);
-  const send = (first: number, count: number) => {
-    const frames = Array.from({ length: count }, (_, index) => frameOf([`key:${first + index}`]));
+  let sent = 0;
+  const send = (count: number, given: Partial<WriteFrame> = {}) => {
+    const frames = Array.from({ length: count }, () => {
+      sent += 1;
+      return frameOf([`key:${sent}`], { notAfter: instance.now + 10_000, ...given });
+    });
     for (const frame of frames) instance.arrive(frame);
     instance.settle();
     store();
   };
-  send(0, 1);
-  const before = memory.rowsWritten;
-  if (together) send(100, 20);
-  else for (let number = 0; number < 20; number += 1) send(100 + number, 1);
-  const written = (memory.rowsWritten - before) / 20;
-  const beforeDropping = memory.rowsWritten;
-  pruneAll(storage, instance.now + 100 * 86_400_000);
-  return { written, dropped: (memory.rowsWritten - beforeDropping) / 21 };
+  send(1);
+  const rowsOf = (work: () => void) => {
+    const before = memory.rowsWritten;
+    work();
+    return memory.rowsWritten - before;
+  };
+  return { instance, storage, store, send, rowsOf };
 }
 
 describe('a write', () => {
-  it('writes at most 18 rows if it comes alone, and 9 more are written to forget it', () => {
-    const { written, dropped } = rowsPerWrite(false);
-    expect(written).toBeLessThanOrEqual(18);
-    expect(dropped).toBeLessThanOrEqual(9);
+  it('writes one row if it follows another, and one more is written to forget it', () => {
+    const { instance, storage, send, rowsOf } = counted();
+    const written = rowsOf(() => {
+      for (let number = 0; number < 20; number += 1) send(1);
+    });
+    expect(written).toBe(20);
+    const dropped = rowsOf(() => pruneAll(storage, instance.now + 100 * 86_400_000));
+    // With the two rows of the horizon.
+    expect(dropped).toBeLessThanOrEqual(21 + 2);
   });
 
-  it('writes at most 13 rows if 20 come together', () => {
-    expect(rowsPerWrite(true).written).toBeLessThanOrEqual(13);
+  it('writes 3 rows if the coordinator was at rest before it, and is after it', () => {
+    const { instance, store, send, rowsOf } = counted();
+    const rest = () => {
+      instance.advance(2 * limits.restAfterMs);
+      instance.executeAll();
+      store();
+    };
+    rest();
+    const written = rowsOf(() => {
+      send(1);
+      rest();
+    });
+    expect(written).toBe(3);
+  });
+
+  it('writes 3 rows if it has an idempotency key: one is of an index', () => {
+    const { send, rowsOf } = counted();
+    expect(rowsOf(() => send(1, { idempotency: { key: 't::1', digest: 'd' } }))).toBe(3);
+  });
+
+  it('shares its row with the others of its transaction', () => {
+    const { send, rowsOf } = counted();
+    expect(rowsOf(() => send(256))).toBeLessThanOrEqual(0.1 * 256);
   });
 });
 

@@ -25,6 +25,7 @@ function spread(): CoreHarness {
     harness.executeAll([region]);
   }
   harness.settle();
+  harness.prove();
   return harness;
 }
 

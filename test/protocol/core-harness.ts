@@ -446,6 +446,11 @@ export class CoreHarness {
     this.now = until;
   }
 
+  /** A caller is to be shown what may be held back from storage. */
+  prove(): void {
+    this.step({ kind: 'proof-requested' });
+  }
+
   tick(): void {
     this.step({ kind: 'tick' });
   }

@@ -24,8 +24,8 @@ export const storageMutants: readonly Mutant[] = [
     patches: [
       {
         file: pruner,
-        find: 'DELETE FROM write WHERE idempotency_key IS NULL',
-        replace: 'DELETE FROM write WHERE true',
+        find: 'this.#answers.drop(now - limits.keysGraceMs',
+        replace: 'this.#answers.drop(this.#log.first > 1 ? 1e15 : now - limits.keysGraceMs',
       },
     ],
     runner: 'storage',
@@ -34,9 +34,7 @@ export const storageMutants: readonly Mutant[] = [
   {
     rule: 'R46',
     name: 'forgets-keys-before-their-time',
-    patches: [
-      { file: pruner, find: 'AND kept_until < ?', replace: 'AND kept_until - 3_500_000 < ?' },
-    ],
+    patches: [{ file: pruner, find: 'now - limits.keysGraceMs', replace: 'now + 3_500_000' }],
     runner: 'storage',
     seeds: [1, 60],
   },
@@ -69,6 +67,19 @@ export const storageMutants: readonly Mutant[] = [
       },
     ],
     runner: 'storage',
+    seeds: [1, 60],
+  },
+  {
+    rule: 'R48',
+    name: 'stores-events-before-their-confirmation',
+    patches: [
+      {
+        file: 'shared/protocol/io/ready-builder.ts',
+        find: 'const held = isDue ? this.#held : [];\n    if (isDue) this.#held = [];',
+        replace: 'const held = mustWrite ? this.#held : [];\n    if (mustWrite) this.#held = [];',
+      },
+    ],
+    runner: 'simulation',
     seeds: [1, 60],
   },
 ];

@@ -261,7 +261,8 @@ function check(trial: Trial): void {
       throw new Error('a duplicate was decided after its sender was refused');
     }
   }
-  checkFeed(storage, trial.core.status().sequence);
+  // That may have been a restart, and the storage of the life before knows only its own log.
+  checkFeed(trial.storage, trial.core.status().sequence);
 }
 
 /** From its first change to its last the log has no gap. */

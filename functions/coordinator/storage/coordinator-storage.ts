@@ -1,45 +1,42 @@
 /** Stores the output of the core, and reads the state for a new life. */
-import { assert, unreachable } from '../../../shared/assert.ts';
+import { unreachable } from '../../../shared/assert.ts';
 import type { Retention } from '../../../shared/config/configuration.ts';
 import type { WriteRecord } from '../../../shared/contracts/coordinator.ts';
-import { plainKeyOf } from '../../../shared/http/idempotency.ts';
-import type { TransactionOrder, WriteId } from '../../../shared/ids.ts';
+import type { MemberChange } from '../../../shared/contracts/members.ts';
+import type { RoundPair } from '../../../shared/contracts/round.ts';
+import { keyOf, type RegionId, type TransactionOrder, type WriteId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import type { RecordedWrite } from '../../../shared/protocol/io/events.ts';
-import type { OutboxWriteEvent, StorageWrite } from '../../../shared/protocol/io/ready.ts';
+import type { StorageWrite } from '../../../shared/protocol/io/ready.ts';
 import { type Room, roomOf } from '../../../shared/protocol/io/room.ts';
 import type {
-  DecidedWrite,
   Stored,
   StoredDecision,
   UnconfirmedDecision,
 } from '../../../shared/protocol/io/stored.ts';
 import { valuesAmong } from '../../../shared/reserved-keys.ts';
 import { outboxEventsOf, outboxRegionEventsOf } from '../../../shared/webhooks/event-text.ts';
-import { ChangeLog, keysOf, type RecordRow, recordIn } from './change-log.ts';
+import { ChangeLog } from './change-log.ts';
+import { convertToLog } from './convert-to-log.ts';
+import { KeptAnswers } from './kept-answers.ts';
+import {
+  type AbandonedWrite,
+  committedWriteOf,
+  type LoggedConfirmation,
+  type LoggedDecision,
+  type LogStep,
+} from './log-step.ts';
 import { MemberStorage } from './member-storage.ts';
-import { packBytes, packTexts } from './packed.ts';
 import { Pruner } from './pruner.ts';
 import { RequestStorage } from './request-storage.ts';
 import { ScriptStorage } from './script-storage.ts';
 import type { SqlObjectStorage } from './sql.ts';
-import { formatOf, storageFormat, upgrade } from './storage-format.ts';
+import { StepLog } from './step-log.ts';
+import { convertFromFormat1, formatOf, storageFormat } from './storage-format.ts';
 import { SubscriptionStorage } from './subscription-storage.ts';
 
 const schema = `
   CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS decision (
-    incarnation INTEGER NOT NULL, number INTEGER NOT NULL, keys TEXT NOT NULL, sequence INTEGER NOT NULL,
-    confirmed_at INTEGER, PRIMARY KEY (incarnation, number)
-  ) WITHOUT ROWID;
-  CREATE INDEX IF NOT EXISTS unconfirmed ON decision (sequence) WHERE confirmed_at IS NULL;
-  CREATE TABLE IF NOT EXISTS write (
-    id TEXT PRIMARY KEY, incarnation INTEGER NOT NULL, number INTEGER NOT NULL, decided_at INTEGER NOT NULL,
-    record TEXT NOT NULL, part BLOB, idempotency_key TEXT, digest TEXT, kept_until INTEGER, rejected INTEGER
-  ) WITHOUT ROWID;
-  CREATE UNIQUE INDEX IF NOT EXISTS idempotency ON write (idempotency_key) WHERE idempotency_key IS NOT NULL;
-  CREATE INDEX IF NOT EXISTS keyed ON write (kept_until) WHERE idempotency_key IS NOT NULL;
-  CREATE INDEX IF NOT EXISTS rejected ON write (decided_at) WHERE rejected = 1 AND idempotency_key IS NULL;
 `;
 
 type MetaName =
@@ -47,15 +44,10 @@ type MetaName =
   | 'generation'
   | 'member_epoch'
   | 'incarnation'
-  | 'sequence'
-  | 'now'
   | 'proof'
-  | 'resting'
   | 'horizon_incarnation'
   | 'horizon_number'
   | 'plain_keys_until';
-
-type WriteOf<Kind> = Extract<StorageWrite, { kind: Kind }>;
 
 /** The durable state of one coordinator, in the SQLite of its object. The protocol relies on it. */
 export class CoordinatorStorage {
@@ -66,21 +58,30 @@ export class CoordinatorStorage {
   readonly scripts: ScriptStorage;
   readonly #storage: SqlObjectStorage;
   readonly #retention: Retention;
+  readonly #log: StepLog;
+  readonly #answers: KeptAnswers;
   readonly #pruner: Pruner;
   #writesBegun = 0;
   #room: Room;
-  /** The writes since the size of the database was measured, and their approximate bytes. */
-  #grownWrites = 0;
+  /** The steps since the size of the database was measured, and their approximate bytes. */
+  #grownSteps = 0;
   #grownBytes = 0;
   #plainKeysUntil = 0;
   #isPruneDue = false;
+  #now = 0;
+  #isResting = false;
+  readonly #pairs = new Map<RegionId, RoundPair>();
+  /** The commits that some voter has yet to acknowledge, each with the position of its step, in the order of the log. */
+  readonly #unconfirmed = new Map<string, number>();
 
   constructor(storage: SqlObjectStorage, retention: Retention) {
     this.#storage = storage;
     this.#retention = retention;
-    this.#pruner = new Pruner(storage, this);
+    this.#log = new StepLog(storage);
+    this.#answers = new KeptAnswers(storage, () => this.#plainKeysUntil);
+    this.#pruner = new Pruner(storage, this, this.#log, this.#answers);
     this.#room = roomOf(0, retention);
-    this.changes = new ChangeLog(storage);
+    this.changes = new ChangeLog(this.#log, this);
     this.subscriptions = new SubscriptionStorage(storage);
     this.members = new MemberStorage(storage);
     this.requests = new RequestStorage(storage);
@@ -98,36 +99,37 @@ export class CoordinatorStorage {
     const format = formatOf(sql);
     this.#lookAtRoom();
     if (format === storageFormat) {
+      // Only reads, so that a full storage can be pruned before anything is written.
+      this.#log.begin();
+      this.#load();
       for (let slice = 0; this.#room.isFull && slice < limits.prunesAtStart; slice += 1) {
         if (!this.prune(now)) break;
       }
     }
     return this.#storage.transactionSync(() => {
-      upgrade(sql, format);
-      sql.exec(schema);
-      this.changes.begin();
-      this.subscriptions.begin();
-      this.members.begin();
-      this.requests.begin();
-      this.scripts.begin();
+      this.#beginTables(format);
+      const unconfirmed = this.#load();
       const generation = this.#meta('generation') ?? now;
       const incarnation = (this.#meta('incarnation') ?? 0) + 1;
       if (format !== storageFormat) this.#setMeta('format', storageFormat);
       if (format === null) this.#setMeta('generation', generation);
       this.#setMeta('incarnation', incarnation);
       this.#plainKeysUntil = this.#meta('plain_keys_until') ?? 0;
+      const pairs = this.#log.head?.pairs ?? {};
+      const regions = this.members.regions({ pairs, position: this.#log.last });
+      for (const { region, pair } of regions) if (pair !== null) this.#pairs.set(region, pair);
       return {
         generation,
         epoch: this.#meta('member_epoch') ?? 0,
         incarnation,
-        sequence: this.#meta('sequence') ?? 0,
-        now: this.#meta('now') ?? 0,
-        unconfirmed: this.#unconfirmed(),
-        regions: this.members.regions(),
+        sequence: this.#log.sequence,
+        now: this.#now,
+        unconfirmed,
+        regions,
         missed: this.members.missed(),
         blocked: this.members.blocked(),
         subscriptions: this.subscriptions.all(),
-        isResting: this.#meta('resting') === 1,
+        isResting: this.#isResting,
       };
     });
   }
@@ -137,9 +139,10 @@ export class CoordinatorStorage {
     if (writes.length === 0) return;
     this.#writesBegun += 1;
     this.#storage.transactionSync(() => {
+      this.#addToLog(writes);
       for (const write of writes) this.#writeOne(write);
     });
-    if (this.#grownWrites >= limits.roomWrites || this.#grownBytes >= limits.roomBytes) {
+    if (this.#grownSteps >= limits.roomSteps || this.#grownBytes >= limits.roomBytes) {
       this.#lookAtRoom();
       this.#isPruneDue = true;
     }
@@ -157,52 +160,46 @@ export class CoordinatorStorage {
 
   /** The write recorded under an idempotency key, or null. `now` is the clock, ms since the epoch. */
   recordedUnder(key: string, now: number): RecordedWrite | null {
-    const recorded = this.#recordedUnder(key);
-    if (recorded !== null || now > this.#plainKeysUntil) return recorded;
-    return this.#recordedUnder(plainKeyOf(key));
-  }
-
-  #recordedUnder(key: string): RecordedWrite | null {
-    const [row] = this.#storage.sql
-      .exec<RecordRow & { digest: string }>(
-        'SELECT record, part, digest FROM write WHERE idempotency_key = ?',
-        key,
-      )
-      .toArray();
-    return row === undefined ? null : { record: recordIn(row), digest: row.digest };
+    return this.#answers.under(key, now);
   }
 
   /** The record of a write, and whether every region has acknowledged its decision. */
   recordOf(id: WriteId): { readonly record: WriteRecord; readonly confirmed: boolean } | null {
-    const [row] = this.#storage.sql
-      .exec<RecordRow & { confirmed_at: number | null }>(
-        `SELECT record, part, confirmed_at FROM write LEFT JOIN decision USING (incarnation, number) WHERE id = ?`,
-        id,
-      )
-      .toArray();
-    if (row === undefined || abandonedIn(row.record) !== null) return null;
-    return { record: recordIn(row), confirmed: row.confirmed_at !== null };
+    for (const { decisions, rejected } of this.#log.stepsWithWrite(id)) {
+      for (const { transaction, writes } of decisions) {
+        const write = writes.find(({ record }) => record.id === id);
+        if (write === undefined) continue;
+        return { record: write.record, confirmed: !this.isUnconfirmed(transaction) };
+      }
+      const record = rejected.find((one) => one.id === id);
+      if (record !== undefined) return { record, confirmed: false };
+    }
+    return null;
   }
 
   /** The reason why a write was given up, if an event has reported it as aborted; else null. */
   abandoned(id: WriteId): string | null {
-    const [row] = this.#storage.sql
-      .exec<{ record: string }>('SELECT record FROM write WHERE id = ?', id)
-      .toArray();
-    return row === undefined ? null : abandonedIn(row.record);
+    for (const { abandoned } of this.#log.stepsWithWrite(id)) {
+      const found = abandoned.find((one) => one.id === id);
+      if (found !== undefined) return found.reason;
+    }
+    return null;
   }
 
   /** The decisions about those of `transactions` that are recorded as committed. */
   decisionsOf(transactions: readonly TransactionOrder[]): readonly StoredDecision[] {
-    return transactions.flatMap((transaction) => {
-      const [row] = this.#storage.sql
-        .exec<{ keys: ArrayBuffer | string }>(
-          'SELECT keys FROM decision WHERE incarnation = ? AND number = ?',
-          ...transaction,
-        )
-        .toArray();
-      return row === undefined ? [] : [{ transaction, keys: keysOf(row) }];
-    });
+    return transactions.flatMap((transaction) => this.#decisionOf(transaction) ?? []);
+  }
+
+  /** True while some voter has yet to acknowledge a commit. */
+  isUnconfirmed(transaction: TransactionOrder): boolean {
+    return this.#unconfirmed.has(keyOf(transaction));
+  }
+
+  /** The position of the first step with an unconfirmed commit, or that of the next step. */
+  get open(): number {
+    const [first = this.#log.next] = this.#unconfirmed.values();
+    return first;
   }
 
   /** Decisions about transactions up to and including this one may have been dropped. */
@@ -248,47 +245,69 @@ export class CoordinatorStorage {
   }
 
   #lookAtRoom(): void {
-    this.#grownWrites = 0;
+    this.#grownSteps = 0;
     this.#grownBytes = 0;
     this.#room = roomOf(this.#storage.sql.databaseSize, this.#retention);
   }
 
+  /** Adds what the log has of `writes` as one step, if there is anything. */
+  #addToLog(writes: readonly StorageWrite[]): void {
+    const step = stepOf(writes);
+    let isLogged = step.isNotEmpty;
+    for (const write of writes) {
+      if (write.kind === 'forget') this.#pairs.delete(write.region);
+      if (write.kind === 'rest') this.#isResting = write.isResting;
+      if (write.kind !== 'region') continue;
+      const { region, pair } = write.region;
+      if (pair === null) this.#pairs.delete(region);
+      else this.#pairs.set(region, pair);
+      isLogged ||= this.members.hasAllButPair(write.region);
+    }
+    if (!isLogged) return;
+    this.#now = Math.max(this.#now, step.now);
+    const position = this.#log.next;
+    for (const { transaction } of step.decisions) {
+      this.#unconfirmed.set(keyOf(transaction), position);
+    }
+    for (const { transaction } of step.confirmed) this.#unconfirmed.delete(keyOf(transaction));
+    const pairs = Object.fromEntries(this.#pairs);
+    const head = { now: this.#now, open: this.open, isResting: this.#isResting, pairs };
+    const { at, sequence } = step;
+    this.#grownBytes += this.#log.append({ ...step, head }, at, sequence);
+    this.#grownSteps += 1;
+  }
+
+  /** Stores what has tables of its own. */
   #writeOne(write: StorageWrite): void {
     switch (write.kind) {
       case 'commit':
-        this.#writeCommit(write);
+        for (const decided of write.writes) this.#grownBytes += this.#answers.keep(decided);
+        for (const region of write.missedBy) {
+          const keys = valuesAmong(write.keys).map((key) => [key, write.sequence] as const);
+          this.members.miss({ region, keys });
+        }
         break;
       case 'reject':
-        for (const decided of write.writes) this.#record(decided);
-        this.#raiseMeta('now', write.now);
-        break;
-      case 'confirm':
-        for (const transaction of write.transactions) {
-          this.#storage.sql.exec(
-            'UPDATE decision SET confirmed_at = ? WHERE incarnation = ? AND number = ?',
-            write.now,
-            ...transaction,
-          );
-        }
+        for (const decided of write.writes) this.#grownBytes += this.#answers.keep(decided);
         break;
       case 'queue-events':
         this.subscriptions.queueEvents(outboxEventsOf(write.events));
         this.subscriptions.keepTarget(write.callback);
-        for (const event of write.events) {
-          if (event.type === 'write.aborted') this.#recordAbandoned(event);
-        }
         break;
       case 'queue-region-events':
         this.subscriptions.queueEvents(outboxRegionEventsOf(write.events));
         break;
       case 'region':
-        this.members.keepRegion(write.region);
+        if (!this.members.hasAllButPair(write.region)) {
+          this.members.keepRegion(write.region, this.#log.last);
+        }
         break;
       case 'forget':
         this.members.forget(write.region);
         break;
       case 'members':
-        this.#writeMembers(write);
+        this.#setMeta('member_epoch', write.epoch);
+        for (const change of write.changes) this.members.remember(change);
         break;
       case 'missed':
         this.members.miss(write.missed);
@@ -302,100 +321,71 @@ export class CoordinatorStorage {
       case 'unblock':
         this.members.unblock(write.keys);
         break;
-      case 'rest':
-        this.#setMeta('resting', write.isResting ? 1 : 0);
-        break;
-      case 'clock':
-        this.#raiseMeta('now', write.now);
-        break;
       case 'prove':
         this.prove();
+        break;
+      case 'confirm':
+      case 'rest':
+      case 'clock':
         break;
       default:
         unreachable(write);
     }
   }
 
-  #writeCommit({ transaction, keys, writes, sequence, now, missedBy }: WriteOf<'commit'>): void {
-    this.#storage.sql.exec(
-      'INSERT INTO decision (incarnation, number, keys, sequence) VALUES (?, ?, ?, ?)',
-      ...transaction,
-      packTexts(keys),
-      sequence,
-    );
-    for (const decided of writes) {
-      this.#record(decided);
-      if (decided.record.outcome === 'committed') {
-        this.#grownBytes += this.changes.append(decided, transaction);
+  /** Creates the tables, and converts those of an older release. */
+  #beginTables(format: number | null): void {
+    const { sql } = this.#storage;
+    convertFromFormat1(sql, format);
+    sql.exec(schema);
+    this.subscriptions.begin();
+    this.members.begin();
+    this.requests.begin();
+    this.scripts.begin();
+    this.#answers.begin();
+    if (format === storageFormat) return;
+    this.#log.begin();
+    if (format === null) return;
+    convertToLog({ sql, log: this.#log, answers: this.#answers, outbox: this.subscriptions });
+  }
+
+  /** Reads the state that the log has, and returns the unconfirmed commits, in the order of their sequence. */
+  #load(): readonly UnconfirmedDecision[] {
+    const { head, next } = this.#log;
+    this.#now = head?.now ?? 0;
+    this.#isResting = head?.isResting ?? false;
+    return this.#readUnconfirmed(head?.open ?? next);
+  }
+
+  #decisionOf(transaction: TransactionOrder): StoredDecision | null {
+    const key = keyOf(transaction);
+    for (const { decisions } of this.#log.stepsWithCommit(transaction)) {
+      const found = decisions.find((one) => keyOf(one.transaction) === key);
+      if (found !== undefined) return { transaction, keys: found.keys };
+    }
+    return null;
+  }
+
+  /** Reads the unconfirmed commits, none of which is before `open`, with their writes. */
+  #readUnconfirmed(open: number): readonly UnconfirmedDecision[] {
+    const decisions = new Map<string, UnconfirmedDecision>();
+    for (const step of this.#log.stepsFrom(open)) {
+      for (const { transaction, keys, sequence, writes } of step.decisions) {
+        const committed = writes.filter(({ record }) => record.sequence !== null);
+        decisions.set(keyOf(transaction), {
+          transaction,
+          keys,
+          sequence,
+          writes: committed.map(committedWriteOf),
+        });
+        this.#unconfirmed.set(keyOf(transaction), step.position);
+      }
+      for (const { transaction } of step.confirmed) {
+        decisions.delete(keyOf(transaction));
+        this.#unconfirmed.delete(keyOf(transaction));
       }
     }
-    for (const region of missedBy) {
-      this.members.miss({ region, keys: valuesAmong(keys).map((key) => [key, sequence]) });
-    }
-    this.#raiseMeta('sequence', sequence);
-    this.#raiseMeta('now', now);
-  }
-
-  #writeMembers({ epoch, changes }: WriteOf<'members'>): void {
-    this.#setMeta('member_epoch', epoch);
-    for (const change of changes) {
-      this.members.remember(change);
-      this.changes.appendMember(change);
-      this.#raiseMeta('sequence', change.sequence);
-    }
-  }
-
-  #record({ record, idempotency }: DecidedWrite): void {
-    const [, incarnation, number] = record.transaction.split('.').map(Number);
-    assert(incarnation !== undefined && number !== undefined, 'a record names its transaction');
-    const text = JSON.stringify({ ...record, part: '' });
-    this.#grownWrites += 1;
-    this.#grownBytes += text.length + record.part.length;
-    const isRejected = record.outcome === 'rejected';
-    this.#storage.sql.exec(
-      `INSERT INTO write (id, incarnation, number, decided_at, record, part, idempotency_key, digest, kept_until, rejected)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      record.id,
-      incarnation,
-      number,
-      record.decidedAt,
-      text,
-      packBytes(record.part),
-      idempotency?.key ?? null,
-      idempotency?.digest ?? null,
-      idempotency === null ? null : (record.keptUntil ?? record.decidedAt),
-      isRejected ? 1 : null,
-    );
-  }
-
-  /** An event reports the write as aborted, so it must not be committed later if its sender sends it again. */
-  #recordAbandoned({ write: { record }, at, reason = '' }: OutboxWriteEvent): void {
-    this.#storage.sql.exec(
-      `INSERT OR IGNORE INTO write (id, incarnation, number, decided_at, record, rejected)
-       VALUES (?, 0, 0, ?, ?, 1)`,
-      record.id,
-      at,
-      JSON.stringify({ abandoned: reason }),
-    );
-  }
-
-  #unconfirmed(): readonly UnconfirmedDecision[] {
-    return this.#storage.sql
-      .exec<{
-        incarnation: number;
-        number: number;
-        keys: ArrayBuffer | string;
-        sequence: number;
-      }>(
-        'SELECT incarnation, number, keys, sequence FROM decision WHERE confirmed_at IS NULL ORDER BY sequence',
-      )
-      .toArray()
-      .map(({ incarnation, number, keys, sequence }) => ({
-        transaction: [incarnation, number],
-        keys: keysOf({ keys }),
-        sequence,
-        writes: this.changes.writesOf([incarnation, number]),
-      }));
+    return [...decisions.values()].toSorted((a, b) => a.sequence - b.sequence);
   }
 
   #meta(name: MetaName): number | null {
@@ -405,23 +395,75 @@ export class CoordinatorStorage {
     return row?.value ?? null;
   }
 
-  /** Raises a value; a lower one is ignored, because the writes of one transaction come in any order. */
-  #raiseMeta(name: MetaName, value: number): void {
-    this.#storage.sql.exec(
-      `INSERT INTO meta (name, value) VALUES (?, ?)
-       ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)`,
-      name,
-      value,
-    );
-  }
-
   #setMeta(name: MetaName, value: number): void {
     this.#storage.sql.exec('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)', name, value);
   }
 }
 
-/** The reason in the record of a write that was given up; null in the record of a decided one. */
-function abandonedIn(text: string): string | null {
-  const record: { readonly abandoned?: string } = JSON.parse(text);
-  return record.abandoned ?? null;
+/** The part of a step's writes that the log has, without the state after it. */
+interface LoggedWrites extends Omit<LogStep, 'head'> {
+  /** The clock that it stores, ms. */
+  readonly now: number;
+  /** When it happened, ms since the epoch. */
+  readonly at: number;
+  readonly sequence: number;
+  readonly isNotEmpty: boolean;
+}
+
+function stepOf(writes: readonly StorageWrite[]): LoggedWrites {
+  const decisions: LoggedDecision[] = [];
+  const rejected: WriteRecord[] = [];
+  const abandoned: AbandonedWrite[] = [];
+  const members: MemberChange[] = [];
+  const confirmed: LoggedConfirmation[] = [];
+  let now = 0;
+  let at = 0;
+  let sequence = 0;
+  let isNotEmpty = false;
+  for (const write of writes) {
+    switch (write.kind) {
+      case 'commit':
+        decisions.push(write);
+        sequence = Math.max(sequence, write.sequence);
+        now = Math.max(now, write.now);
+        at = Math.max(at, ...write.writes.map(({ record }) => record.decidedAt));
+        break;
+      case 'reject':
+        rejected.push(...write.writes.map(({ record }) => record));
+        now = Math.max(now, write.now);
+        at = Math.max(at, ...write.writes.map(({ record }) => record.decidedAt));
+        break;
+      case 'confirm':
+        confirmed.push(
+          ...write.transactions.map((transaction) => ({ transaction, at: write.now })),
+        );
+        at = Math.max(at, write.now);
+        break;
+      case 'members':
+        members.push(...write.changes);
+        sequence = Math.max(sequence, ...write.changes.map((change) => change.sequence));
+        at = Math.max(at, ...write.changes.map((change) => change.at));
+        break;
+      case 'queue-events': {
+        // An event reports the write as aborted, so it must not be committed later if its sender sends it again.
+        const aborted = write.events.filter(({ type }) => type === 'write.aborted');
+        for (const { write: subject, reason = '' } of aborted) {
+          abandoned.push({ id: subject.record.id, reason });
+        }
+        at = Math.max(at, ...aborted.map((event) => event.at));
+        if (aborted.length === 0) continue;
+        break;
+      }
+      case 'clock':
+        now = Math.max(now, write.now);
+        at = Math.max(at, write.now);
+        break;
+      case 'rest':
+        break;
+      default:
+        continue;
+    }
+    isNotEmpty = true;
+  }
+  return { decisions, rejected, abandoned, members, confirmed, now, at, sequence, isNotEmpty };
 }

@@ -4,6 +4,7 @@ import type {
   MemberChange,
   RegionConfiguration,
 } from '../../../shared/contracts/members.ts';
+import type { RoundPair } from '../../../shared/contracts/round.ts';
 import type { RegionId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import type {
@@ -15,11 +16,15 @@ import type {
 import type { AddressStorage } from '../region-registry.ts';
 import type { Sql, SqlObjectStorage } from './sql.ts';
 
+/**
+ * The pair of a region changes with every round, so the log has it (log-step.ts); a row has the one that the region had
+ * when the row was written, and the position of the log at which that was.
+ */
 const schema = `
   CREATE TABLE IF NOT EXISTS member (
     id TEXT PRIMARY KEY, generation INTEGER NOT NULL, begun INTEGER NOT NULL, counter INTEGER, mark TEXT,
     membership TEXT NOT NULL, former TEXT NOT NULL, takes INTEGER NOT NULL DEFAULT 0,
-    agreed INTEGER
+    agreed INTEGER, position INTEGER NOT NULL DEFAULT 0
   ) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS missed (
     region TEXT NOT NULL, key TEXT NOT NULL, sequence INTEGER NOT NULL, PRIMARY KEY (region, key)
@@ -39,11 +44,20 @@ type MemberRow = {
   former: string;
   takes: number;
   agreed: number | null;
+  position: number;
 };
+
+/** The pairs in the newest step of the log, and its position. */
+export interface LoggedPairs {
+  readonly pairs: Readonly<Record<RegionId, RoundPair>>;
+  readonly position: number;
+}
 
 /** The stored members of a shard: their states, the keys that each has missed, and the history of their changes. */
 export class MemberStorage implements AddressStorage {
   readonly #sql: Sql;
+  /** The stored row of each region, without its pair, as text. */
+  readonly #rows = new Map<RegionId, string>();
 
   constructor(storage: Pick<SqlObjectStorage, 'sql'>) {
     this.#sql = storage.sql;
@@ -53,9 +67,10 @@ export class MemberStorage implements AddressStorage {
     this.#sql.exec(schema);
     this.#addColumn('takes', 'INTEGER NOT NULL DEFAULT 0');
     this.#addColumn('agreed', 'INTEGER');
+    this.#addColumn('position', 'INTEGER NOT NULL DEFAULT 0');
   }
 
-  /** Adds a column that the tables of release 0.1 did not have. */
+  /** Adds a column that the table of an older form does not have. */
   #addColumn(column: string, type: string): void {
     const columns = this.#sql.exec<{ name: string }>(
       "SELECT name FROM pragma_table_info('member')",
@@ -64,28 +79,29 @@ export class MemberStorage implements AddressStorage {
     this.#sql.exec(`ALTER TABLE member ADD COLUMN ${column} ${type}`);
   }
 
-  regions(): readonly StoredRegion[] {
-    return this.#sql
+  /** The regions, each with the pair in the log or in its row, whichever is newer. */
+  regions(logged: LoggedPairs): readonly StoredRegion[] {
+    const regions = this.#sql
       .exec<MemberRow>('SELECT * FROM member ORDER BY id')
       .toArray()
-      .map(({ id, generation, begun, counter, mark, membership, former, takes, agreed }) => ({
-        region: id,
-        generation,
-        former: parse<readonly number[]>(former),
-        begun: begun === 1,
-        takes,
-        agreed,
-        pair: counter === null || mark === null ? null : ([counter, mark] as const),
-        membership: membershipOf(membership),
-      }));
+      .map((row) => regionOf(row, logged));
+    for (const stored of regions) this.#rows.set(stored.region, textWithoutPair(stored));
+    return regions;
   }
 
-  keepRegion(stored: StoredRegion): void {
+  /** True if the stored row of a region differs from this record in the pair alone. */
+  hasAllButPair(stored: StoredRegion): boolean {
+    return this.#rows.get(stored.region) === textWithoutPair(stored);
+  }
+
+  /** Stores a region. `position` is that of the last step in the log. */
+  keepRegion(stored: StoredRegion, position: number): void {
     const { region, generation, former, begun, takes, agreed, pair, membership } = stored;
+    this.#rows.set(region, textWithoutPair(stored));
     this.#sql.exec(
       `INSERT OR REPLACE INTO member (id, generation, begun, counter, mark, membership, former, takes,
-         agreed)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         agreed, position)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       region,
       generation,
       begun ? 1 : 0,
@@ -95,11 +111,13 @@ export class MemberStorage implements AddressStorage {
       JSON.stringify(former),
       takes,
       agreed,
+      position,
     );
   }
 
   /** Forgets a region and the keys that it missed. */
   forget(region: RegionId): void {
+    this.#rows.delete(region);
     this.#sql.exec('DELETE FROM member WHERE id = ?', region);
     this.copied(region, null);
   }
@@ -202,6 +220,25 @@ export class MemberStorage implements AddressStorage {
   dropAddress(region: RegionId): void {
     this.#sql.exec('DELETE FROM region_address WHERE id = ?', region);
   }
+}
+
+function regionOf(row: MemberRow, logged: LoggedPairs): StoredRegion {
+  const { id, generation, begun, counter, mark, membership, former, takes, agreed } = row;
+  const own = counter === null || mark === null ? null : ([counter, mark] as const);
+  return {
+    region: id,
+    generation,
+    former: parse<readonly number[]>(former),
+    begun: begun === 1,
+    takes,
+    agreed,
+    pair: row.position >= logged.position ? own : (logged.pairs[id] ?? null),
+    membership: membershipOf(membership),
+  };
+}
+
+function textWithoutPair(stored: StoredRegion): string {
+  return JSON.stringify({ ...stored, pair: null });
 }
 
 /** The stored form of a reason to leave, or of a membership with one: release 0.1 named `manualReturn` `held`. */

@@ -1,24 +1,24 @@
-/** Packs keys, commands and replies into BLOBs. */
+/** Packs keys, commands and replies into bytes, and bytes into BLOBs. */
 import { assert } from '../../../shared/assert.ts';
 import { bytesWithin, textWithBytes } from '../../../shared/commands/raw-bytes.ts';
 import { type Bytes, charactersOf, codesOf, isAscii } from '../../../shared/contracts/bytes.ts';
 
 /**
- * The stored form of keys, commands and replies: their raw bytes, as a BLOB. JSON would take six bytes for a control
- * character, and for a byte that is not valid UTF-8.
+ * The stored form of keys, commands and replies: their raw bytes. JSON would take six bytes for a control character, and
+ * for a byte that is not valid UTF-8.
  *
  * A text is `<length>:<bytes>`, and texts follow each other. A command is `*<count>;` and its words; a word that is one
  * of the write's keys is `#<position>;` if that is shorter. stored-size.ts counts the bytes of this form.
  */
 
 /** Packs texts. */
-export function packTexts(texts: readonly string[]): ArrayBuffer {
-  return packBytes(texts.map(packedText).join(''));
+export function packTexts(texts: readonly string[]): Bytes {
+  return texts.map(packedText).join('');
 }
 
 /** Unpacks the texts of {@link packTexts}. Throws InvariantViolation for any other bytes. */
-export function unpackTexts(packed: ArrayBuffer): readonly string[] {
-  const reader = new Reader(unpackBytes(packed));
+export function unpackTexts(packed: Bytes): readonly string[] {
+  const reader = new Reader(packed);
   const texts: string[] = [];
   while (!reader.isAtEnd) texts.push(reader.text());
   return texts;
@@ -28,7 +28,7 @@ export function unpackTexts(packed: ArrayBuffer): readonly string[] {
 export function packCommands(
   commands: readonly (readonly string[])[],
   keys: readonly string[],
-): ArrayBuffer {
+): Bytes {
   const positions = new Map(keys.map((key, position) => [key, `#${position};`]));
   const packed = commands.map((command) => {
     const words = command.map((word) => {
@@ -38,15 +38,15 @@ export function packCommands(
     });
     return `*${command.length};${words.join('')}`;
   });
-  return packBytes(packed.join(''));
+  return packed.join('');
 }
 
 /** Unpacks the commands of {@link packCommands}, given the same keys. Throws InvariantViolation for any other bytes. */
 export function unpackCommands(
-  packed: ArrayBuffer,
+  packed: Bytes,
   keys: readonly string[],
 ): readonly (readonly string[])[] {
-  const reader = new Reader(unpackBytes(packed));
+  const reader = new Reader(packed);
   const commands: (readonly string[])[] = [];
   while (!reader.isAtEnd) {
     const count = reader.number('*', ';');
@@ -55,6 +55,19 @@ export function unpackCommands(
     commands.push(words);
   }
   return commands;
+}
+
+/** Packs values that are bytes already: each is `<length>:<bytes>`. */
+export function packPieces(pieces: readonly Bytes[]): Bytes {
+  return pieces.map((piece) => `${piece.length}:${piece}`).join('');
+}
+
+/** Unpacks the values of {@link packPieces}. Throws InvariantViolation for any other bytes. */
+export function unpackPieces(packed: Bytes): readonly Bytes[] {
+  const reader = new Reader(packed);
+  const pieces: Bytes[] = [];
+  while (!reader.isAtEnd) pieces.push(reader.piece());
+  return pieces;
 }
 
 /** Converts a string with one character per byte to its bytes. */
@@ -96,11 +109,16 @@ class Reader {
     return Number(digits);
   }
 
-  text(): string {
+  piece(): Bytes {
     const length = this.number('', ':');
     const bytes = this.#packed.slice(this.#at, this.#at + length);
     assert(bytes.length === length, 'a packed text has the length that it says');
     this.#at += length;
+    return bytes;
+  }
+
+  text(): string {
+    const bytes = this.piece();
     if (isAscii(bytes)) return bytes;
     return textWithBytes(codesOf(bytes));
   }

@@ -4,20 +4,18 @@ import { hasTable, writtenFormat } from '../../platform/storage-form.ts';
 import type { Sql } from './sql.ts';
 
 /**
- * The format of a coordinator's storage. Format 1 is that of release 0.1, which stored no number. Raise it with each
- * change that the previous release would misread, and convert the old format when a life begins.
+ * The format of a coordinator's storage. Format 1 is that of release 0.1, which stored no number; 2 had the same tables,
+ * with packed values; 3 has the log of steps. Raise it with each change that the previous release would misread, and
+ * convert the old format when a life begins.
  */
-export const storageFormat = 2;
+export const storageFormat = 3;
 
 /** The format of the storage, or null if it is empty. It only reads. */
 export function formatOf(sql: Sql): number | null {
   return hasTable(sql, 'meta') ? writtenFormat(sql, 'coordinator', storageFormat) : null;
 }
 
-/**
- * Converts the tables of format 1, before the tables and indexes of this release are created. Keys, commands and
- * outcomes keep their old form, which change-log.ts reads.
- */
+/** Converts the tables of format 1 to those of format 2. Keys, commands and outcomes keep their old form. */
 const fromFormat1 = `
   ALTER TABLE write ADD COLUMN kept_until INTEGER;
   ALTER TABLE write ADD COLUMN rejected INTEGER;
@@ -30,10 +28,10 @@ const fromFormat1 = `
 `;
 
 /**
- * Converts the storage of an older release. Idempotency keys of release 0.1 belong to no token; until the last of them
+ * Converts the storage of release 0.1 to format 2. Idempotency keys of release 0.1 belong to no token; until the last of them
  * expires (`plain_keys_until`), a key that is not found under its token is looked up without it.
  */
-export function upgrade(sql: Sql, format: number | null): void {
+export function convertFromFormat1(sql: Sql, format: number | null): void {
   // A storage from before release 0.1 may lack these tables: then there is nothing to convert.
   if (format === 1 && hasTable(sql, 'write')) sql.exec(fromFormat1);
 }

@@ -1,4 +1,5 @@
 /** Stores subscriptions, and the outbox of their events. */
+import type { Bytes } from '../../../shared/contracts/bytes.ts';
 import type {
   Callback,
   EndpointId,
@@ -9,35 +10,30 @@ import type {
 } from '../../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../../shared/limits.ts';
 import type { HandoverStorage, OutboxBatch } from '../notify/courier-dispatcher.ts';
+import { packBytes, packTexts, unpackBytes, unpackTexts } from './packed.ts';
 import type { Sql, SqlObjectStorage } from './sql.ts';
 
+/** The events of a step for one endpoint are one row of `outbox`, or several if they are large, as packed texts. */
 const schema = `
-  CREATE TABLE IF NOT EXISTS owed (
-    position INTEGER PRIMARY KEY AUTOINCREMENT, endpoint TEXT NOT NULL, id TEXT NOT NULL, type TEXT NOT NULL,
-    at INTEGER NOT NULL, body TEXT NOT NULL
-  );
-  CREATE INDEX IF NOT EXISTS owed_endpoint ON owed (endpoint, position);
+  CREATE TABLE IF NOT EXISTS outbox (
+    endpoint TEXT NOT NULL, position INTEGER NOT NULL, events BLOB NOT NULL, PRIMARY KEY (endpoint, position)
+  ) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS target (endpoint TEXT PRIMARY KEY, url TEXT NOT NULL, secret TEXT) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS subscription (endpoint TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS signing_key (id TEXT PRIMARY KEY, private TEXT NOT NULL, public TEXT NOT NULL) WITHOUT ROWID;
 `;
 
-type OutboxRow = {
-  position: number;
-  endpoint: string;
-  id: string;
-  type: string;
-  at: number;
-  body: string;
-};
+type OutboxRow = { position: number; events: ArrayBuffer };
 
 /** The stored subscriptions of webhooks, the targets of callbacks, and the outbox of events for couriers. */
 export class SubscriptionStorage implements HandoverStorage {
   readonly #sql: Sql;
-  /** The number of events in the outbox per endpoint, the next to serve first: a query would read the whole table. */
+  /** The number of rows in the outbox per endpoint, the next to serve first: a query would read the whole table. */
   readonly #outboxCounts = new Map<EndpointId, number>();
   /** The hosts of these endpoints, as far as they were needed. */
   readonly #hosts = new Map<EndpointId, string | null>();
+  /** The last position in the outbox. */
+  #position = 0;
   /** The last target that pruning has examined. */
   #prunedTo = '';
 
@@ -47,10 +43,14 @@ export class SubscriptionStorage implements HandoverStorage {
 
   begin(): void {
     this.#sql.exec(schema);
-    const rows = this.#sql.exec<{ endpoint: string; count: number }>(
-      'SELECT endpoint, count(*) AS count FROM owed GROUP BY endpoint ORDER BY min(position)',
+    const rows = this.#sql.exec<{ endpoint: string; count: number; newest: number }>(
+      `SELECT endpoint, count(*) AS count, max(position) AS newest FROM outbox
+       GROUP BY endpoint ORDER BY min(position)`,
     );
-    for (const { endpoint, count } of rows) this.#outboxCounts.set(endpoint, count);
+    for (const { endpoint, count, newest } of rows) {
+      this.#outboxCounts.set(endpoint, count);
+      this.#position = Math.max(this.#position, newest);
+    }
   }
 
   /** True while there are events in the outbox. */
@@ -64,16 +64,18 @@ export class SubscriptionStorage implements HandoverStorage {
   }
 
   queueEvents(events: readonly OutboxEvent[]): void {
-    for (const { endpoint, id, type, at, body } of events) {
-      this.#sql.exec(
-        'INSERT INTO owed (endpoint, id, type, at, body) VALUES (?, ?, ?, ?, ?)',
-        endpoint,
-        id,
-        type,
-        at,
-        body,
-      );
-      this.#outboxCounts.set(endpoint, (this.#outboxCounts.get(endpoint) ?? 0) + 1);
+    const byEndpoint = Map.groupBy(events, ({ endpoint }) => endpoint);
+    for (const [endpoint, ofOne] of byEndpoint) {
+      for (const row of rowsOf(ofOne)) {
+        this.#position += 1;
+        this.#sql.exec(
+          'INSERT INTO outbox (endpoint, position, events) VALUES (?, ?, ?)',
+          endpoint,
+          this.#position,
+          packBytes(row),
+        );
+        this.#outboxCounts.set(endpoint, (this.#outboxCounts.get(endpoint) ?? 0) + 1);
+      }
     }
   }
 
@@ -95,21 +97,25 @@ export class SubscriptionStorage implements HandoverStorage {
     return host;
   }
 
-  /** The oldest events of an endpoint, as many as fit into one call: at least one, if there is any. */
+  /**
+   * The oldest events of an endpoint, as many as fit into one call: at least those of one row, if there is any.
+   */
   outboxOf(endpoint: EndpointId, count: number): OutboxBatch {
     const rows = this.#sql.exec<OutboxRow>(
-      'SELECT * FROM owed WHERE endpoint = ? ORDER BY position LIMIT ?',
+      'SELECT position, events FROM outbox WHERE endpoint = ? ORDER BY position LIMIT ?',
       endpoint,
       count,
     );
     const events: OutboxEvent[] = [];
     let through = 0;
-    let characters = 0;
-    for (const { position, id, type, at, body } of rows) {
-      characters += body.length;
-      if (events.length > 0 && characters > limits.handoverCharacters) break;
-      through = position;
-      events.push({ endpoint, id, type: type as EventType, at, body });
+    let bytes = 0;
+    for (const row of rows) {
+      const more = eventsIn(endpoint, unpackBytes(row.events));
+      bytes += row.events.byteLength;
+      const isFull = events.length + more.length > count || bytes > limits.handoverCharacters;
+      if (events.length > 0 && isFull) break;
+      through = row.position;
+      events.push(...more);
     }
     return { endpoint, events, through };
   }
@@ -118,7 +124,11 @@ export class SubscriptionStorage implements HandoverStorage {
   settle({ endpoint, through }: OutboxBatch): void {
     // The deleted rows are counted: unsubscribing the endpoint meanwhile may have deleted them already.
     const settled = this.#sql
-      .exec('DELETE FROM owed WHERE endpoint = ? AND position <= ? RETURNING 1', endpoint, through)
+      .exec(
+        'DELETE FROM outbox WHERE endpoint = ? AND position <= ? RETURNING 1',
+        endpoint,
+        through,
+      )
       .toArray().length;
     const left = (this.#outboxCounts.get(endpoint) ?? 0) - settled;
     this.#outboxCounts.delete(endpoint);
@@ -165,7 +175,7 @@ export class SubscriptionStorage implements HandoverStorage {
   dropSubscription(endpoint: EndpointId): boolean {
     const known = this.all().some((one) => one.endpoint === endpoint);
     this.#sql.exec('DELETE FROM subscription WHERE endpoint = ?', endpoint);
-    this.#sql.exec('DELETE FROM owed WHERE endpoint = ?', endpoint);
+    this.#sql.exec('DELETE FROM outbox WHERE endpoint = ?', endpoint);
     this.#outboxCounts.delete(endpoint);
     this.#hosts.delete(endpoint);
     return known;
@@ -211,4 +221,36 @@ export class SubscriptionStorage implements HandoverStorage {
     );
     return key;
   }
+}
+
+/** Packs events of one endpoint into as few rows as their size and number allow. */
+function rowsOf(events: readonly OutboxEvent[]): readonly Bytes[] {
+  const rows: Bytes[] = [];
+  let row = '';
+  let count = 0;
+  for (const { id, type, at, body } of events) {
+    const packed = packTexts([id, type, String(at), body]);
+    const isFull =
+      row.length + packed.length > limits.outboxRowBytes || count === limits.eventsPerHandover;
+    if (count > 0 && isFull) {
+      rows.push(row);
+      row = '';
+      count = 0;
+    }
+    row += packed;
+    count += 1;
+  }
+  if (count > 0) rows.push(row);
+  return rows;
+}
+
+/** The events in a row. Only this class writes the rows, so they have the expected form. */
+function eventsIn(endpoint: EndpointId, row: Bytes): readonly OutboxEvent[] {
+  const texts = unpackTexts(row);
+  const events: OutboxEvent[] = [];
+  for (let from = 0; from < texts.length; from += 4) {
+    const [id = '', type = '', at = '', body = ''] = texts.slice(from, from + 4);
+    events.push({ endpoint, id, type: type as EventType, at: Number(at), body });
+  }
+  return events;
 }
