@@ -297,7 +297,7 @@ describe('a problem', () => {
 });
 
 describe('a limit', () => {
-  const files = ['shared/limits.ts', 'shared/storage-limits.ts'];
+  const files = ['shared/limits.ts', 'shared/storage-limits.ts', 'shared/webhook-limits.ts'];
   const text = files.map(textOf).join('\n');
   const names = [...text.matchAll(/^ {2}(\w+):/gm)].map(([, name = '']) => name);
 

@@ -2,7 +2,7 @@
 import { assert } from '../../shared/assert.ts';
 import { limits } from '../../shared/limits.ts';
 import type { SqlObjectStorage } from '../coordinator/storage/sql.ts';
-import { type Batch, bodyRange, summaryOf } from './batch.ts';
+import { bodyRange, type DeliveryBatch, summaryOf } from './batch.ts';
 import { type Delivery, packDeliveries, unpackDeliveries } from './delivery.ts';
 import { EventIndex, hashOf, packHashes } from './event-index.ts';
 import { LazyHeap } from './lazy-heap.ts';
@@ -33,8 +33,8 @@ const rowsPerRead = 1_000;
 type Row = Record<string, string | number | null | ArrayBuffer>;
 
 /** A delivery and its place. */
-export interface Found {
-  readonly batch: Batch;
+export interface FoundDelivery {
+  readonly batch: DeliveryBatch;
   readonly index: number;
   readonly delivery: Delivery;
 }
@@ -46,15 +46,15 @@ export interface Found {
 export class BatchStorage {
   readonly #storage: SqlObjectStorage;
   /** In the order of their positions. */
-  #batches: Batch[] = [];
+  #batches: DeliveryBatch[] = [];
   #events = new EventIndex();
   #due = newDueQueue();
   #ended = newEndedQueue();
   #waiting = newWaitingQueue();
   #waitingCount = 0;
-  readonly #unsaved = new Set<Batch>();
+  readonly #unsaved = new Set<DeliveryBatch>();
   /** The batches with loaded deliveries, the one that was used the longest ago first. */
-  readonly #loaded = new Set<Batch>();
+  readonly #loaded = new Set<DeliveryBatch>();
   /** The events that are being sent. They survive {@link BatchStorage.begin}. */
   readonly #inProgress = new Set<string>();
 
@@ -101,7 +101,7 @@ export class BatchStorage {
   }
 
   /** In the order of their positions. */
-  get batches(): readonly Batch[] {
+  get batches(): readonly DeliveryBatch[] {
     return this.#batches;
   }
 
@@ -112,21 +112,21 @@ export class BatchStorage {
   }
 
   /** The batch with the delivery that is due first, without those in progress; null if there is none. */
-  firstDue(): Batch | null {
+  firstDue(): DeliveryBatch | null {
     return this.#due.first();
   }
 
   /** The oldest batch with waiting deliveries, or null. */
-  firstWaiting(): Batch | null {
+  firstWaiting(): DeliveryBatch | null {
     return this.#waiting.first();
   }
 
   /** The batch that has been over the longest, or null. */
-  firstEnded(): Batch | null {
+  firstEnded(): DeliveryBatch | null {
     return this.#ended.first();
   }
 
-  find(event: string): Found | null {
+  find(event: string): FoundDelivery | null {
     for (const position of this.#events.find(event)) {
       const batch = this.#batches[this.indexBelow(position + 1)];
       assert(batch?.position === position, 'the index names batches that exist');
@@ -150,7 +150,7 @@ export class BatchStorage {
   }
 
   /** The deliveries of a batch. After a change of them, {@link BatchStorage.update} must be called. */
-  load(batch: Batch): Delivery[] {
+  load(batch: DeliveryBatch): Delivery[] {
     // Moves it to the end.
     this.#loaded.delete(batch);
     this.#loaded.add(batch);
@@ -165,7 +165,7 @@ export class BatchStorage {
   }
 
   /** Unloads saved batches, those first that were used the longest ago, and not `kept`. */
-  #unloadSome(kept: Batch | null = null): void {
+  #unloadSome(kept: DeliveryBatch | null = null): void {
     for (const batch of this.#loaded) {
       if (this.#loaded.size <= batchesLoaded) return;
       if (batch.unsaved !== 'nothing' || batch === kept) continue;
@@ -175,7 +175,7 @@ export class BatchStorage {
   }
 
   /** The body of the delivery at an index of a batch. */
-  bodyOf(batch: Batch, index: number): string {
+  bodyOf(batch: DeliveryBatch, index: number): string {
     const { start, bytes } = bodyRange(this.load(batch), index);
     if (batch.bodies !== null) {
       return new TextDecoder().decode(batch.bodies.subarray(start, start + bytes));
@@ -191,7 +191,7 @@ export class BatchStorage {
 
   /** Adds deliveries as a batch of their own, or to the end of `tail`, which must be the newest one. */
   append(
-    tail: Batch | null,
+    tail: DeliveryBatch | null,
     deliveries: readonly Delivery[],
     bodies: readonly Uint8Array[],
     now: number,
@@ -206,11 +206,11 @@ export class BatchStorage {
     this.update(batch, 'bodies');
   }
 
-  #begun(now: number): Batch {
+  #begun(now: number): DeliveryBatch {
     const before = this.#batches.at(-1);
     // Only the newest batch grows.
     if (before !== undefined && before.unsaved === 'nothing') before.bodies = null;
-    const batch: Batch = {
+    const batch: DeliveryBatch = {
       ...{ position: this.newest + 1, addedAt: now, bodyBytes: 0, ...summaryOf([], new Set()) },
       ...{ deliveries: [], bodies: new Uint8Array(), unsaved: 'everything', isDeleted: false },
     };
@@ -218,7 +218,7 @@ export class BatchStorage {
     return batch;
   }
 
-  #bodiesOf(batch: Batch): Uint8Array {
+  #bodiesOf(batch: DeliveryBatch): Uint8Array {
     if (batch.bodies !== null) return batch.bodies;
     const [row] = this.#storage.sql
       .exec<Row>('SELECT bodies FROM batch WHERE position = ?', batch.position)
@@ -228,20 +228,20 @@ export class BatchStorage {
   }
 
   /** Notes that deliveries of a batch have changed, which {@link BatchStorage.save} stores. */
-  update(batch: Batch, changed: 'states' | 'bodies' = 'states'): void {
+  update(batch: DeliveryBatch, changed: 'states' | 'bodies' = 'states'): void {
     if (batch.unsaved === 'nothing' || batch.unsaved === 'states') batch.unsaved = changed;
     this.#unsaved.add(batch);
     this.refresh(batch);
   }
 
   /** Begins to send a delivery, which is not due until {@link BatchStorage.endProgress}. */
-  beginProgress({ batch, delivery }: Found): void {
+  beginProgress({ batch, delivery }: FoundDelivery): void {
     this.#inProgress.add(delivery.event);
     this.refresh(batch);
   }
 
   /** Ends the attempt to send an event, which may have been deleted meanwhile. */
-  endProgress(event: string): Found | null {
+  endProgress(event: string): FoundDelivery | null {
     this.#inProgress.delete(event);
     const found = this.find(event);
     if (found !== null) this.refresh(found.batch);
@@ -253,14 +253,14 @@ export class BatchStorage {
   }
 
   /** Computes the summary of a batch again. */
-  refresh(batch: Batch): void {
+  refresh(batch: DeliveryBatch): void {
     const waitedBefore = batch.waiting;
     Object.assign(batch, summaryOf(this.load(batch), this.#inProgress));
     this.#waitingCount += batch.waiting - waitedBefore;
     this.#enqueue(batch);
   }
 
-  #enqueue(batch: Batch): void {
+  #enqueue(batch: DeliveryBatch): void {
     for (const queue of [this.#due, this.#ended, this.#waiting]) {
       queue.push(batch, this.#batches.length);
     }
@@ -278,7 +278,7 @@ export class BatchStorage {
     this.#unloadSome();
   }
 
-  #saveOne(batch: Batch): void {
+  #saveOne(batch: DeliveryBatch): void {
     const deliveries = this.load(batch);
     const { waiting, failed, dueAt, waitingSince, endedAt } = summaryOf(deliveries, new Set());
     const states = packDeliveries(deliveries, limits.rowBytes - otherBytes - batch.bodyBytes);
@@ -317,7 +317,7 @@ export class BatchStorage {
   }
 
   /** Deletes batches. The caller provides the transaction. */
-  delete(batches: readonly Batch[]): void {
+  delete(batches: readonly DeliveryBatch[]): void {
     if (batches.length === 0) return;
     // The index of a batch is deleted by its stored hashes.
     this.save();
@@ -335,27 +335,27 @@ export class BatchStorage {
   }
 }
 
-function newDueQueue(): LazyHeap<Batch> {
+function newDueQueue(): LazyHeap<DeliveryBatch> {
   return new LazyHeap(({ dueAt, isDeleted }) => (isDeleted ? null : dueAt), isOlder);
 }
 
-function newEndedQueue(): LazyHeap<Batch> {
-  const keyOf = ({ waiting, endedAt, isDeleted }: Batch) =>
+function newEndedQueue(): LazyHeap<DeliveryBatch> {
+  const keyOf = ({ waiting, endedAt, isDeleted }: DeliveryBatch) =>
     isDeleted || waiting > 0 ? null : endedAt;
   return new LazyHeap(keyOf, isOlder);
 }
 
-function newWaitingQueue(): LazyHeap<Batch> {
-  const keyOf = ({ waiting, position, isDeleted }: Batch) =>
+function newWaitingQueue(): LazyHeap<DeliveryBatch> {
+  const keyOf = ({ waiting, position, isDeleted }: DeliveryBatch) =>
     isDeleted || waiting === 0 ? null : position;
   return new LazyHeap(keyOf, isOlder);
 }
 
-function isOlder(a: Batch, b: Batch): boolean {
+function isOlder(a: DeliveryBatch, b: DeliveryBatch): boolean {
   return a.position < b.position;
 }
 
-function batchOf(row: Row): Batch {
+function batchOf(row: Row): DeliveryBatch {
   return {
     position: Number(row.position),
     addedAt: Number(row.added_at),

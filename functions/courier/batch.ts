@@ -19,7 +19,7 @@ export interface BatchSummary {
 }
 
 /** A batch in memory. Its deliveries and bodies are loaded when they are needed. */
-export interface Batch extends BatchSummary {
+export interface DeliveryBatch extends BatchSummary {
   /** The position of its first delivery in the log; the others follow. It is the key of the row. */
   readonly position: number;
   /** When its first event was handed over, ms since the epoch. */

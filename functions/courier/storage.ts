@@ -11,8 +11,8 @@ import { limits } from '../../shared/limits.ts';
 import type { AttemptOutcome, Judgement } from '../../shared/webhooks/retry-policy.ts';
 import type { SqlObjectStorage } from '../coordinator/storage/sql.ts';
 import { hasTable, writtenFormat } from '../platform/storage-form.ts';
-import { type Batch, countIn } from './batch.ts';
-import { BatchStorage, batchSchema, type Found } from './batch-storage.ts';
+import { countIn, type DeliveryBatch } from './batch.ts';
+import { BatchStorage, batchSchema, type FoundDelivery } from './batch-storage.ts';
 import { convertDeliveries, hasOldDeliveries, StorageBeingConverted } from './conversion.ts';
 import {
   type Delivery,
@@ -178,7 +178,7 @@ export class CourierStorage {
    * The newest batch if more events may join it: small handovers share a row, so that few rows are deleted later. It is
    * young, because a batch is kept until its last delivery has ended and is old enough.
    */
-  #tailFor({ deliveries, bytes }: Part, now: number): Batch | null {
+  #tailFor({ deliveries, bytes }: Part, now: number): DeliveryBatch | null {
     const newest = this.#batches.batches.at(-1);
     if (newest === undefined || now - newest.addedAt > this.#keptMs / 7) return null;
     const fits =
@@ -210,7 +210,7 @@ export class CourierStorage {
     return taken;
   }
 
-  #firstDueOf(batch: Batch): Found | null {
+  #firstDueOf(batch: DeliveryBatch): FoundDelivery | null {
     const deliveries = this.#batches.load(batch);
     const index = deliveries.findIndex(
       ({ event, state, dueAt }) =>
@@ -306,7 +306,7 @@ export class CourierStorage {
 
   /** Changes and stores up to `most` deliveries of a batch, the oldest ones. Returns their number. */
   #changeAll(
-    batch: Batch,
+    batch: DeliveryBatch,
     isMeant: (delivery: Delivery) => boolean,
     change: (delivery: Delivery) => void,
     most = Number.POSITIVE_INFINITY,
@@ -370,7 +370,7 @@ export class CourierStorage {
   }
 
   /** Deletes the batches that ended first, up to {@link roomDeliveries}. Returns the number of deliveries. */
-  #deleteEnded(isMeant: (batch: Batch) => boolean): number {
+  #deleteEnded(isMeant: (batch: DeliveryBatch) => boolean): number {
     let count = 0;
     while (count < roomDeliveries) {
       const batch = this.#batches.firstEnded();
@@ -383,7 +383,7 @@ export class CourierStorage {
 
   #deleteExcess(): number {
     const bound = this.#batches.newest - limits.eventsPerEndpoint;
-    const excess: Batch[] = [];
+    const excess: DeliveryBatch[] = [];
     let count = 0;
     for (const batch of this.#batches.batches) {
       if (batch.position + batch.count - 1 > bound || count >= roomDeliveries) break;

@@ -226,12 +226,12 @@ const worker :Workerd.Worker = (
   compatibilityDate = "${date}",
   modules = [(name = "worker.js", esModule = embed "worker.js")],
   bindings = [
-    (name = "COURIER", durableObjectNamespace = "Courier"),
+    (name = "COURIER", durableObjectNamespace = "CountedCourier"),
     (name = "COORDINATOR", durableObjectNamespace = "CoordinatorFake"),
     ${bindings.join('\n    ')}
   ],
   durableObjectNamespaces = [
-    (className = "Courier", uniqueKey = "courier", enableSql = true),
+    (className = "CountedCourier", uniqueKey = "courier", enableSql = true),
     (className = "CoordinatorFake", uniqueKey = "coordinator", enableSql = true),
   ],
   durableObjectStorage = (localDisk = "storage"),

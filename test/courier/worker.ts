@@ -1,5 +1,5 @@
 import { DurableObject } from 'cloudflare:workers';
-import { Courier as PlainCourier } from '../../functions/courier/object.ts';
+import { Courier } from '../../functions/courier/object.ts';
 import { type RpcAnswer, type RpcCall, remote, serveCall } from '../../shared/contracts/rpc.ts';
 
 /**
@@ -34,7 +34,7 @@ function counted(context: DurableObjectState): DurableObjectState {
 }
 
 /** A courier whose written rows are counted. */
-export class Courier extends PlainCourier {
+export class CountedCourier extends Courier {
   constructor(context: DurableObjectState, environment: Env) {
     super(counted(context), environment);
   }
@@ -81,7 +81,7 @@ interface Call {
 }
 
 interface Bindings {
-  readonly COURIER: DurableObjectNamespace<Courier>;
+  readonly COURIER: DurableObjectNamespace<CountedCourier>;
   readonly COORDINATOR: DurableObjectNamespace<CoordinatorFake>;
 }
 
