@@ -15,7 +15,7 @@ import type {
 } from '../../shared/contracts/members.ts';
 import { courierIn, feedIn, type ObjectNamespace } from '../../shared/contracts/objects.ts';
 import type { Served } from '../../shared/contracts/rpc.ts';
-import type { SigningKey } from '../../shared/contracts/webhooks-and-feed.ts';
+import type { EndpointId, SigningKey } from '../../shared/contracts/webhooks-and-feed.ts';
 import type { RegionId, TransactionOrder, WriteId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
@@ -163,10 +163,7 @@ export class CoordinatorLife {
         this.#subscriptions.change(endpoint, patch),
       ),
       unsubscribe: stored(async (endpoint) => this.#subscriptions.unsubscribe(endpoint)),
-      recover: stored((endpoint, since) => {
-        this.#step({ kind: 'proof-requested' });
-        return this.#subscriptions.recover(endpoint, since);
-      }),
+      recover: stored((endpoint, since) => this.#recover(endpoint, since)),
       signingKey: stored(() => this.#subscriptions.signingKey()),
       disabled: stored(async (endpoint, reason) =>
         this.#subscriptions.disable(endpoint, reason, Date.now()),
@@ -198,6 +195,12 @@ export class CoordinatorLife {
     );
     if (arrivals.length > 0) this.#step({ kind: 'writes-received', arrivals });
     return Promise.all(answers);
+  }
+
+  #recover(endpoint: EndpointId, since: number): Promise<number | null> {
+    // A confirmation that is held back has its event, too.
+    this.#step({ kind: 'proof-requested' });
+    return this.#subscriptions.recover(endpoint, since);
   }
 
   #statusOf(id: WriteId): WriteStatus {
