@@ -5,7 +5,7 @@ import type { StoredRegion } from '../../shared/protocol/io/stored.ts';
 import { MemoryStorage } from './sqlite.ts';
 import { begun, commit, confirm, pruneAll, writeOf } from './stored.ts';
 
-/** The log of steps: its index, its rows, and what a new life reads of it. */
+/** The log of steps: its index, its rows, and the state that a new life reads from it. */
 
 const all = { limit: 1_000, prefixes: [], values: true, members: true };
 

@@ -132,7 +132,7 @@ class Steps {
   }
 }
 
-/** The state in one form: regions and keys in order, and of writes only what storage has to keep. */
+/** The state in one form: regions and keys in order, and of writes only the fields that storage has to keep. */
 function plainly({ unconfirmed, regions, missed, blocked, ...state }: Stored) {
   const { epoch, sequence, now, isResting } = state;
   return {

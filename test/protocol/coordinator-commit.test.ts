@@ -84,7 +84,7 @@ describe('a commit', () => {
     expect(harness.last.persist).toContainEqual(confirmed);
   });
 
-  it('is stored as confirmed at once if somebody is told, and at the latest with the note of rest', () => {
+  it('is stored as confirmed at once if somebody hears of it, and at the latest with the note of rest', () => {
     const harness = CoreHarness.begun();
     const asked = harness.arrive(frameOf(['a'], { ack: 'confirmed' }));
     harness.settle();

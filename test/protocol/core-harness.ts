@@ -446,7 +446,7 @@ export class CoreHarness {
     this.now = until;
   }
 
-  /** A caller is to be shown what may be held back from storage. */
+  /** A caller is to see state that may be held back from storage. */
   prove(): void {
     this.step({ kind: 'proof-requested' });
   }

@@ -250,7 +250,7 @@ export class CoordinatorStorage {
     this.#room = roomOf(this.#storage.sql.databaseSize, this.#retention);
   }
 
-  /** Adds what the log has of `writes` as one step, if there is anything. */
+  /** Adds the part of `writes` that belongs in the log as one step, if there is any. */
   #addToLog(writes: readonly StorageWrite[]): void {
     const step = stepOf(writes);
     let isLogged = step.isNotEmpty;
@@ -277,7 +277,7 @@ export class CoordinatorStorage {
     this.#grownSteps += 1;
   }
 
-  /** Stores what has tables of its own. */
+  /** Stores the parts of a write that have tables of their own. */
   #writeOne(write: StorageWrite): void {
     switch (write.kind) {
       case 'commit':

@@ -1,4 +1,4 @@
-/** The stored form of one step of the coordinator: what it decided, confirmed and changed, as one value. */
+/** The stored form of one step of the coordinator: its decisions, confirmations and changes, as one value. */
 import { assert } from '../../../shared/assert.ts';
 import { type Bytes, bytesOfText, textOfBytes } from '../../../shared/contracts/bytes.ts';
 import type { WriteRecord } from '../../../shared/contracts/coordinator.ts';
@@ -76,7 +76,7 @@ export interface ReadStep extends Omit<LogStep, 'decisions'> {
 }
 
 /**
- * The part of the stored form that is JSON; bytes and texts that may be large follow it. Empty lists are left out.
+ * The part of the stored form that is JSON; bytes and texts that may be large follow it. Empty lists are omitted.
  */
 interface Skeleton {
   readonly head: LogHead;

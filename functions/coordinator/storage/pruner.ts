@@ -11,7 +11,7 @@ type Pruned = Pick<Retention, 'keptMs' | 'keptWrites'> & {
   readonly isPressed: boolean;
 };
 
-/** What the pruner reads and writes of the storage. */
+/** The part of the storage that the pruner reads and writes. */
 export interface PrunedStorage {
   /** Decisions about transactions up to and including it may have been dropped. */
   horizon: TransactionOrder;

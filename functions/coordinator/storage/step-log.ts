@@ -45,7 +45,7 @@ export interface StoredStep extends ReadStep {
   readonly sequence: number;
 }
 
-/** What pruning needs to know of a step. */
+/** The facts about a step by which pruning decides. */
 export interface OldStep {
   /** Of its last row. */
   readonly last: number;

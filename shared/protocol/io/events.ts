@@ -38,7 +38,7 @@ export interface Arrival {
 
 /** The events that drive the core. Each comes with the clock's reading (ms) and fresh entropy (hex). */
 export type CoordinatorEvent =
-  /** A caller is to be shown what may be held back from storage (rule R48): it is stored. */
+  /** A caller is to see state that may be held back from storage (rule R48): it is stored. */
   | { readonly kind: 'proof-requested' }
   | (Arrival & { readonly kind: 'write-received' })
   /** Frames came in together, in order: those that are free go in one batch. */
