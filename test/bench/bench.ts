@@ -48,6 +48,8 @@ These run only by name, and take longer:
              (--regions, --rtt, --clients, --seconds per load, --runs, --only a,b,c,f,hot,limiter)
   ratios     rates, CPU and latencies as ratios, with their goals; medians of seven runs
              (--regions, --seconds per load, --runs, --only near,region,cold,distance,hot)
+  growth     costs of a write as one thing grows at a time (--seconds per load, --most kept,
+             --only regions,keys,values,database,clients,rows,kept)
   ycsb       an open loop at rising rates until saturation
              (--regions, --rtt, --seconds per rate, --only a,b,c,f)
   memory     memory of workerd at half of saturation (--regions, --rtt, --minutes)
@@ -255,6 +257,7 @@ const text = { type: 'string' } as const;
 const optionsOfReports = {
   ...{ regions: text, rtt: text, clients: text, seconds: text, minutes: text, runs: text },
   only: text,
+  most: text,
 };
 
 async function main(): Promise<boolean> {

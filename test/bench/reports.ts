@@ -11,6 +11,7 @@ export interface ReportOptions {
   readonly minutes?: string | undefined;
   readonly runs?: string | undefined;
   readonly only?: string | undefined;
+  readonly most?: string | undefined;
 }
 
 /** Runs a part. */
@@ -36,6 +37,15 @@ export const reportParts: Readonly<Record<string, MakeReport>> = {
       ms: numberOf(options.seconds, 5) * 1_000,
       runs: numberOf(options.runs, 7),
       only: only.filter(isWorkload),
+      say,
+    });
+  },
+  growth: async (options, say) => {
+    const { growthNames, measureGrowth } = await import('./growth/growth.ts');
+    return measureGrowth({
+      ms: numberOf(options.seconds, 4) * 1_000,
+      only: options.only?.split(',') ?? growthNames,
+      most: numberOf(options.most, 1_000_000),
       say,
     });
   },
