@@ -20,7 +20,7 @@ import { measureMembers } from './members.ts';
 import { measurePipeline } from './pipeline.ts';
 import { measureReads } from './reads.ts';
 import { recordReport } from './record.ts';
-import { drawReport, type Report } from './report.ts';
+import { type BenchReport, drawReport } from './report.ts';
 import { reportParts } from './reports.ts';
 
 /**
@@ -288,7 +288,7 @@ async function main(): Promise<boolean> {
 }
 
 /** Writes the figures to a file, and with `--record` to the page. True if all are within their bounds. */
-function conclude(report: Report, machine: Machine, isRecorded: boolean): boolean {
+function conclude(report: BenchReport, machine: Machine, isRecorded: boolean): boolean {
   const figures = report.figures.map((figure) => ({ ...figure, pass: isWithin(figure) }));
   const { tables } = report;
   mkdirSync('.lockstep', { recursive: true });

@@ -30,7 +30,7 @@ export function barChart(title: string, bars: readonly Bar[]): string {
 }
 
 /** A line of a chart: points in the order of their x. */
-export interface Line {
+export interface PlotLine {
   readonly name: string;
   readonly points: readonly (readonly [x: number, y: number])[];
 }
@@ -50,7 +50,7 @@ const top = 34;
 const plotHeight = 220;
 
 /** Lines with their points, and their names at the right. */
-export function lineChart(axes: LineAxes, lines: readonly Line[]): string {
+export function lineChart(axes: LineAxes, lines: readonly PlotLine[]): string {
   const points = lines.flatMap((line) => line.points);
   const scaleX = scaleOf(
     points.map(([x]) => x),

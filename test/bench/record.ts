@@ -10,10 +10,10 @@ import {
 } from '../../local/pages/benchmark-page.ts';
 import type { Machine } from './machine.ts';
 import { boundOf, type Figure, format, spreadOf } from './measure.ts';
-import type { Report } from './report.ts';
+import type { BenchReport } from './report.ts';
 
 /** Replaces the part with the same title, or adds it, and makes the pages again. */
-export function recordReport(report: Report, machine: Machine): void {
+export function recordReport(report: BenchReport, machine: Machine): void {
   mkdirSync(benchmarkPictures, { recursive: true });
   for (const { name, svg } of report.pictures) {
     writeFileSync(join(benchmarkPictures, `${name}.svg`), svg);
@@ -30,7 +30,10 @@ export function recordReport(report: Report, machine: Machine): void {
   spawnSync(process.execPath, [join('local', 'pages', 'docs.ts')], { stdio: 'inherit' });
 }
 
-function partOf(report: Report, { machine, load, versions }: Machine): BenchmarkRecord['parts'][0] {
+function partOf(
+  report: BenchReport,
+  { machine, load, versions }: Machine,
+): BenchmarkRecord['parts'][0] {
   return {
     title: report.title,
     command: report.command,

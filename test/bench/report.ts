@@ -18,7 +18,7 @@ export interface ReportPicture {
 }
 
 /** The results of one part. */
-export interface Report {
+export interface BenchReport {
   readonly title: string;
   /** The command that repeats it, with its options. */
   readonly command: string;
@@ -31,10 +31,10 @@ export interface Report {
 }
 
 /** A report that does not yet name its command. */
-export type PartReport = Omit<Report, 'command'>;
+export type PartReport = Omit<BenchReport, 'command'>;
 
 /** The report as lines of text. */
-export function drawReport(report: Report): readonly string[] {
+export function drawReport(report: BenchReport): readonly string[] {
   const tables = report.tables.flatMap(({ title, columns, rows }) => [
     '',
     title,

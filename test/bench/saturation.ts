@@ -9,7 +9,7 @@ export interface RateStep {
 }
 
 /** The steps up to saturation, and the highest rate at which operations ended. */
-export interface Saturation {
+export interface SaturationSteps {
   readonly steps: readonly RateStep[];
   readonly perSecond: number;
 }
@@ -25,7 +25,7 @@ export async function findSaturation<Operation>(
   loop: OpenLoop<Operation>,
   settled: () => Promise<void>,
   say: (line: string) => void,
-): Promise<Saturation> {
+): Promise<SaturationSteps> {
   const steps: RateStep[] = [];
   let { perSecond } = loop;
   for (let step = 0; step < stepsMaximum; step += 1) {

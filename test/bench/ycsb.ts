@@ -7,8 +7,8 @@ import { redisKind } from '../../local/stack/regions.ts';
 import { percentile } from './measure.ts';
 import { type OpenResult, runOpenLoop } from './open-loop.ts';
 import { type PeerStacks, type PeerSystem, startPeers } from './peers/systems.ts';
-import { operationsOf, records, type Workload, workloads } from './peers/workloads.ts';
-import { type Line, lineChart } from './plot.ts';
+import { operationsOf, type PeerLoad, records, workloads } from './peers/workloads.ts';
+import { lineChart, type PlotLine } from './plot.ts';
 import { type PartReport, type ReportTable, shown } from './report.ts';
 import { findSaturation, type RateStep } from './saturation.ts';
 import { randomFrom } from './zipfian.ts';
@@ -19,7 +19,7 @@ export interface YcsbOptions {
   readonly roundTrips: RoundTrips;
   /** Of each rate, in ms; the one at half of saturation takes three times that. */
   readonly ms: number;
-  readonly only: readonly Workload[];
+  readonly only: readonly PeerLoad[];
   readonly say: (line: string) => void;
 }
 
@@ -27,7 +27,7 @@ export interface YcsbOptions {
 const firstRate = 40;
 
 interface Measured {
-  readonly workload: Workload;
+  readonly workload: PeerLoad;
   readonly steps: readonly RateStep[];
   readonly saturation: number;
   readonly half: OpenResult;
@@ -53,7 +53,7 @@ export async function measureYcsb(options: YcsbOptions): Promise<PartReport> {
   };
 }
 
-async function measureOne(options: YcsbOptions, workload: Workload): Promise<Measured> {
+async function measureOne(options: YcsbOptions, workload: PeerLoad): Promise<Measured> {
   const { regions, roundTrips, ms, say } = options;
   say(`${workloads[workload]} …`);
   const stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-ycsb-'));
@@ -83,7 +83,7 @@ async function measureOne(options: YcsbOptions, workload: Workload): Promise<Mea
 }
 
 /** An open loop of this load on Lockstep. */
-function loopOf({ systems }: PeerStacks, workload: Workload) {
+function loopOf({ systems }: PeerStacks, workload: PeerLoad) {
   const [ours]: readonly (PeerSystem | undefined)[] = systems;
   if (ours === undefined) throw new Error('there is no system');
   const random = randomFrom(7);
@@ -135,10 +135,10 @@ function pictureOf(
   measured: readonly Measured[],
   samplesOf: (result: OpenResult) => readonly number[],
 ) {
-  const lines = measured.flatMap(({ workload, steps }): readonly Line[] => {
+  const lines = measured.flatMap(({ workload, steps }): readonly PlotLine[] => {
     const bearable = steps.filter(({ result }) => samplesOf(result).length > 0);
     if (bearable.length === 0) return [];
-    const line = (percent: number): Line => ({
+    const line = (percent: number): PlotLine => ({
       name: `${workload.toUpperCase()}, p${percent}`,
       points: bearable.map(({ result }) => [
         result.offered,

@@ -1,7 +1,7 @@
 /** `npm run bench -- growth`: the costs of a write as one thing grows at a time. */
 import type { Redis } from 'ioredis';
 import type { Figure } from '../measure.ts';
-import { type Line, type LineAxes, lineChart } from '../plot.ts';
+import { type LineAxes, lineChart, type PlotLine } from '../plot.ts';
 import { type PartReport, type ReportPicture, type ReportTable, shown } from '../report.ts';
 import { type GrowthStack, startGrowthStack } from './growth-stack.ts';
 import { type KeptCost, measureKeptWrites } from './kept-writes.ts';
@@ -202,7 +202,7 @@ function tableOf(title: string, columns: readonly string[], rows: readonly Row[]
 }
 
 function grown(title: string, name: string, rows: readonly Row[]): Grown {
-  const lines = (of: (row: Row) => number, label: string): readonly Line[] => [
+  const lines = (of: (row: Row) => number, label: string): readonly PlotLine[] => [
     { name: label, points: rows.map((row) => [row.size, of(row)]) },
   ];
   const file = title.toLowerCase().replaceAll(' ', '-');
@@ -218,13 +218,13 @@ function grown(title: string, name: string, rows: readonly Row[]): Grown {
   };
 }
 
-function picture(name: string, axes: LineAxes, lines: readonly Line[]): ReportPicture {
+function picture(name: string, axes: LineAxes, lines: readonly PlotLine[]): ReportPicture {
   const svg = lineChart({ ...axes, isLogarithmicX: true }, lines);
   return { name, alt: `${axes.title}: ${axes.y}`, svg };
 }
 
 function keptGrown(costs: readonly KeptCost[]): Grown {
-  const lines = (name: string, of: (cost: KeptCost) => number): Line => ({
+  const lines = (name: string, of: (cost: KeptCost) => number): PlotLine => ({
     name,
     points: costs.map((cost) => [cost.kept, of(cost)]),
   });

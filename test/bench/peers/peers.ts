@@ -13,7 +13,7 @@ import { type PartReport, type ReportTable, shown } from '../report.ts';
 import { randomFrom } from '../zipfian.ts';
 import { etcdVersion } from './etcd-server.ts';
 import { type PeerStacks, type PeerSystem, startPeers } from './systems.ts';
-import { operationsOf, records, type Workload, workloads } from './workloads.ts';
+import { operationsOf, type PeerLoad, records, workloads } from './workloads.ts';
 
 /** The size of the comparison. */
 export interface PeersOptions {
@@ -24,7 +24,7 @@ export interface PeersOptions {
   readonly ms: number;
   /** How often each load runs on each system, in turns. */
   readonly runs: number;
-  readonly only: readonly Workload[];
+  readonly only: readonly PeerLoad[];
   readonly say: (line: string) => void;
 }
 
@@ -75,7 +75,7 @@ export async function measurePeers(options: PeersOptions): Promise<PartReport> {
 async function runOne(
   { stack, client }: PeerStacks,
   system: PeerSystem,
-  workload: Workload,
+  workload: PeerLoad,
   { clients, ms }: PeersOptions,
   run: number,
 ): Promise<Run> {
@@ -123,7 +123,7 @@ function reportOf(
   etcd: string | null,
 ): PartReport {
   const { regions, roundTrips, clients, ms, runs, only } = options;
-  const runsOf = (workload: Workload, { id }: PeerSystem) =>
+  const runsOf = (workload: PeerLoad, { id }: PeerSystem) =>
     measured.get(`${workload} ${id}`) ?? [];
   const tables = only.map(
     (workload): ReportTable => ({

@@ -17,17 +17,17 @@ export const workloads = {
 } as const;
 
 /** The short name of a load. */
-export type Workload = keyof typeof workloads;
+export type PeerLoad = keyof typeof workloads;
 
 /** All of them. */
 export const workloadNames = Object.keys(workloads).filter(isWorkload);
 
 /** True if there is a load of this name. */
-export function isWorkload(name: string): name is Workload {
+export function isWorkload(name: string): name is PeerLoad {
   return name in workloads;
 }
 
-const readShare: Readonly<Record<Workload, number>> = {
+const readShare: Readonly<Record<PeerLoad, number>> = {
   a: 0.5,
   b: 0.95,
   c: 1,
@@ -48,7 +48,7 @@ export function recordKey(prefix: string, number: number): string {
 
 /** A source of operations. Records are drawn as YCSB does, with keys under `prefix`. */
 export function operationsOf(
-  workload: Workload,
+  workload: PeerLoad,
   prefix: string,
   random: () => number,
 ): () => PeerOperation {
