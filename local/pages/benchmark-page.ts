@@ -7,7 +7,7 @@ import { generatedNotice, markdownTable } from './markdown.ts';
 export const benchmarkRecord = 'docs/reference/benchmarks.json';
 
 /** The folder of the pictures that the page shows. */
-export const benchmarkPictures = 'docs/reference/benchmarks';
+export const benchmarkPictures = 'docs/images/benchmarks';
 
 const recordSchema = z.strictObject({
   recorded: z.iso.date(),
@@ -92,7 +92,7 @@ function sectionOf(part: Part): string {
       `### ${table.title}\n`,
       markdownTable(table.columns, table.rows),
     ]),
-    ...(pictures ?? []).map(({ file, alt }) => `![${alt}](benchmarks/${file})\n`),
+    ...(pictures ?? []).map(({ file, alt }) => `![${alt}](../images/benchmarks/${file})\n`),
     ...(note === undefined ? [] : [`${note}\n`]),
     ...(terminal === undefined ? [] : [`\`\`\`\n${terminal.join('\n')}\n\`\`\`\n`]),
   ].join('\n');

@@ -1,7 +1,6 @@
 /** Plain SVG charts, which can be read in light and in dark. */
 
 const width = 820;
-const ink = '#7f8894';
 const colours = ['#3b82c4', '#e07b39', '#4aa36b', '#b95cc4', '#c9a227', '#d1495b', '#5aa9a9'];
 
 /** A bar of a chart. */
@@ -22,11 +21,15 @@ export function barChart(title: string, bars: readonly Bar[]): string {
     const label = Number.isNaN(value) ? '–' : Math.round(value).toLocaleString('en-US');
     return [
       text(nameWidth - 8, y + 13, name, 'end'),
-      `<rect x="${nameWidth}" y="${y}" width="${length.toFixed(1)}" height="${barHeight}" fill="${at === 0 ? colours[0] : ink}"/>`,
+      `<rect x="${nameWidth}" y="${y}" width="${length.toFixed(1)}" height="${barHeight}" class="${at === 0 ? 'own' : 'other'}"/>`,
       text(nameWidth + length + 6, y + 13, label),
     ].join('');
   });
-  return drawing(44 + bars.length * step, [text(8, 18, title, 'start', true), ...rows]);
+  const description = bars
+    .map(({ name, value }) => `${name}: ${Number.isNaN(value) ? 'none' : Math.round(value)}`)
+    .join('; ');
+  const parts = [text(8, 18, title, 'start', true), ...rows];
+  return drawing(44 + bars.length * step, { title, description }, parts);
 }
 
 /** A line of a chart: points in the order of their x. */
@@ -67,7 +70,7 @@ export function lineChart(axes: LineAxes, lines: readonly PlotLine[]): string {
   const ticks = [
     ...scaleX.ticks.map((x) => text(xOf(x), bottom + 16, short(x), 'middle')),
     ...scaleY.ticks.flatMap((y) => [
-      `<line x1="${left}" x2="${left + plotWidth}" y1="${yOf(y).toFixed(1)}" y2="${yOf(y).toFixed(1)}" stroke="${ink}" stroke-opacity="0.3"/>`,
+      `<line x1="${left}" x2="${left + plotWidth}" y1="${yOf(y).toFixed(1)}" y2="${yOf(y).toFixed(1)}" class="grid"/>`,
       text(left - 6, yOf(y) + 4, short(y), 'end'),
     ]),
   ];
@@ -86,12 +89,21 @@ export function lineChart(axes: LineAxes, lines: readonly PlotLine[]): string {
       text(width - right + 30, y, name),
     ].join('');
   });
-  return drawing(bottom + 44, [
-    text(8, 18, `${axes.title}: ${axes.y}`, 'start', true),
-    ...ticks,
-    ...drawn,
-    text(left + plotWidth / 2, bottom + 36, axes.x, 'middle'),
-  ]);
+  const title = `${axes.title}: ${axes.y}`;
+  const described = lines.map(({ name, points: own }) => {
+    const values = own.map(([x, y]) => `${short(y)} at ${short(x)}`);
+    return `${name}: ${values.join(', ')}`;
+  });
+  return drawing(
+    bottom + 44,
+    { title, description: `${axes.y} by ${axes.x}. ${described.join('; ')}` },
+    [
+      text(8, 18, title, 'start', true),
+      ...ticks,
+      ...drawn,
+      text(left + plotWidth / 2, bottom + 36, axes.x, 'middle'),
+    ],
+  );
 }
 
 interface Scale {
@@ -134,16 +146,41 @@ function text(
   anchor: 'start' | 'middle' | 'end' = 'start',
   isBold = false,
 ): string {
-  const escaped = content.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
-  const weight = isBold ? ' font-weight="bold"' : '';
-  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}" fill="${ink}"${weight}>${escaped}</text>`;
+  const escaped = escapeXml(content);
+  const weight = isBold ? ' class="strong"' : '';
+  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}"${weight}>${escaped}</text>`;
 }
 
-/** Without a background, and in a grey that is readable on white and on black. */
-function drawing(height: number, parts: readonly string[]): string {
+function escapeXml(content: string): string {
+  return content.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
+}
+
+const style = `  <style>
+    text { font: 12px ui-sans-serif, system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #24292f; }
+    .strong { font-weight: 600; }
+    .grid { stroke: #d0d7de; }
+    .own { fill: #0969da; }
+    .other { fill: #8c959f; }
+    @media (prefers-color-scheme: dark) {
+      text { fill: #e6edf3; }
+      .grid { stroke: #30363d; }
+      .own { fill: #4493f8; }
+      .other { fill: #6e7681; }
+    }
+  </style>`;
+
+/** Without a background, so that it can be read on white and on black. */
+function drawing(
+  height: number,
+  { title, description }: { readonly title: string; readonly description: string },
+  parts: readonly string[],
+): string {
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">`,
-    ...parts,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-labelledby="title description">`,
+    `  <title id="title">${escapeXml(title)}</title>`,
+    `  <desc id="description">${escapeXml(description)}</desc>`,
+    style,
+    ...parts.map((part) => `  ${part}`),
     '</svg>\n',
   ].join('\n');
 }
