@@ -97,6 +97,14 @@ export const limits = {
   priorityMaximum: 9,
   /** The number of times that the edge resends a write to a coordinator that gave no response. */
   resendsPerWrite: 3,
+  /** Writes of different requests that an isolate sends in one call to the coordinator. */
+  writesPerCall: 256,
+  /** The characters of the commands and checks in such a call, about. */
+  writeCallLength: 1_000_000,
+  /** The greatest length of one write in such a call: longer ones go alone, so that others need not wait for them. */
+  sharedWriteLength: 50_000,
+  /** The time after which a write no longer waits for the call that it shares, but asks by itself. */
+  sharedWriteMs: 5_000,
   /** The pause before the first resend of a write; each further one is four times as long. */
   resendPauseMs: 50,
 

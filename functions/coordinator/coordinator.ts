@@ -23,6 +23,7 @@ import type { Arrival, CoordinatorEvent, RecordedWrite } from '../../shared/prot
 import type { ComparisonRequest, Send, StorageWrite } from '../../shared/protocol/io/ready.ts';
 import { connectRegion } from '../region/client.ts';
 import { AlarmScheduler } from './alarm.ts';
+import { answerInGroups } from './answer-groups.ts';
 import { compareSlice } from './comparing.ts';
 import { frameOf, orderLocks, type Repeatable, repeatedFrameOf } from './compile-frame.ts';
 import { coreConfig, entropy, queuesEvents, shard } from './core-config.ts';
@@ -124,6 +125,7 @@ export class CoordinatorLife {
     return {
       write: core((request) => this.#arrive(request, false)),
       writeAll: core((requests) => this.#writeAll(requests)),
+      writeGathered: core((requests, give) => answerInGroups(this.#takeAll(requests, null), give)),
       accept: core((request) => this.#arrive(request, true)),
       recall: stored((requests) => this.#recall(requests)),
       status: stored(async (id) => this.#statusOf(id)),
@@ -185,16 +187,28 @@ export class CoordinatorLife {
     };
   }
 
-  /** Receives writes in order, which leave together, and answers once all of them are decided. */
+  /** Receives the writes of one client, and answers once all of them are decided. */
   #writeAll(requests: readonly WriteRequest[]): Promise<readonly WriteAnswer[]> {
+    const locks = requests.length > 1 ? orderLocks(requests) : [];
+    return Promise.all(this.#takeAll(requests, locks));
+  }
+
+  /**
+   * Receives writes that leave together, and returns a promise of each answer. `locks` keep writes of one client in order;
+   * null for writes of several clients.
+   */
+  #takeAll(
+    requests: readonly WriteRequest[],
+    locks: readonly (string | null)[] | null,
+  ): readonly Promise<WriteAnswer>[] {
     const now = this.#core.clockAt(Date.now());
     const arrivals: Arrival[] = [];
-    const locks = requests.length > 1 ? orderLocks(requests) : [];
     const answers = requests.map((request, at) =>
-      this.#take(request, now, locks[at] ?? null, false, (arrival) => arrivals.push(arrival)),
+      this.#take(request, now, locks?.[at] ?? null, false, (arrival) => arrivals.push(arrival)),
     );
-    if (arrivals.length > 0) this.#step({ kind: 'writes-received', arrivals });
-    return Promise.all(answers);
+    const inOrder = locks !== null;
+    if (arrivals.length > 0) this.#step({ kind: 'writes-received', arrivals, inOrder });
+    return answers;
   }
 
   #recover(endpoint: EndpointId, since: number): Promise<number | null> {

@@ -24,6 +24,7 @@ import { serveUpstash } from './upstash/route.ts';
 import { mountDeliveries } from './webhooks/deliveries-route.ts';
 import { mountWebhooks } from './webhooks/route.ts';
 import { mountWrites } from './writes/route.ts';
+import { WriteSender } from './writes/send-writes.ts';
 
 /** The HTTP API, with each route registered for its OpenAPI document. */
 export type EdgeApp = OpenAPIHono<EdgeEnvironment>;
@@ -70,12 +71,13 @@ export function createApp(dependencies: EdgeDependencies): EdgeApp {
   const guard = createGuard(authenticate);
   const reader = new RegionReader(dependencies);
   const scripts = new EdgeScripts(dependencies);
-  const upstash = serveUpstash(dependencies, reader, scripts, authenticate);
+  const sender = new WriteSender(dependencies);
+  const upstash = serveUpstash(dependencies, { reader, scripts, sender }, authenticate);
   app.get('/healthz', (context) => answerJson(context, { ok: true }));
   mountDocs(app, dependencies);
-  mountWrites(app, dependencies, guard);
+  mountWrites(app, dependencies, sender, guard);
   mountReads(app, dependencies, { reader, scripts }, guard);
-  mountKeys(app, dependencies, reader, guard);
+  mountKeys(app, dependencies, { reader, sender }, guard);
   mountChanges(app, dependencies, guard);
   // Before the routes of `/v1/webhooks/{id}`, which would take the `keys` of /v1/webhooks/keys for an id.
   mountDeliveries(app, dependencies, guard);

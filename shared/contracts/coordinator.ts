@@ -138,6 +138,12 @@ export type WriteAnswer =
       readonly error?: string;
     };
 
+/** Answers to some of the writes of a call, each with the position of its write. */
+export type AnswerGroup = readonly (readonly [position: number, answer: WriteAnswer])[];
+
+/** Takes answers, during the call alone. It rejects if the caller is gone. */
+export type GiveAnswers = (answers: AnswerGroup) => void | Promise<void>;
+
 /**
  * In order: too few regions can vote; the voters are out of memory, and this write takes some; a key differs between
  * regions and no majority says which is right; every voter has lost writes; the regions held data before the shard
@@ -240,6 +246,12 @@ export interface CoordinatorApi {
    * write of its own, and sees the effects of those before it. Returns one answer per request.
    */
   writeAll(requests: readonly WriteRequest[]): Promise<readonly WriteAnswer[]>;
+  /**
+   * As {@link write} for each, in one call: writes of clients that know nothing of each other, so no answer waits for
+   * another one. Answers that come together are passed to `give` together; the last ones are returned. A write without
+   * an answer in the end failed as a call that rejects.
+   */
+  writeGathered(requests: readonly WriteRequest[], give: GiveAnswers): Promise<AnswerGroup>;
   /** As {@link write}, but answers as soon as the frame is queued, or at once if it is refused. */
   accept(request: WriteRequest): Promise<WriteAnswer>;
   /** The answers to writes under these idempotency keys, pending ones included; null for a key without a write. */

@@ -305,8 +305,8 @@ export class CoordinatorCore implements CoordinatorView {
   }
 
   /** All are queued before any begins, so that those which share keys become parts of one transaction. */
-  #onWrites({ arrivals }: Event<'writes-received'>): void {
-    const together = this.#pendingWrites.nextArrival;
+  #onWrites({ arrivals, inOrder }: Event<'writes-received'>): void {
+    const together = inOrder ? this.#pendingWrites.nextArrival : null;
     for (const arrival of arrivals) {
       const write = this.#intake.receive(arrival, together);
       if (write !== null) this.#pendingWrites.enqueue(write);

@@ -30,6 +30,7 @@ export interface WriteOptions {
   readonly headers?: Readonly<Record<string, string>>;
   readonly checks?: readonly unknown[];
   readonly callback?: Readonly<Record<string, unknown>>;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export type WriteOperation = readonly (string | number)[];
@@ -43,10 +44,11 @@ export function bodyOf({ body }: Answer): StackResponse {
 export function write(
   stack: TestStack,
   ops: readonly WriteOperation[],
-  { key, headers, ...options }: WriteOptions = {},
+  { key, headers, signal, ...options }: WriteOptions = {},
 ): Promise<Answer> {
   const sent: SendOptions = {
     headers: { ...(key === undefined ? {} : { 'idempotency-key': key }), ...headers },
+    signal,
   };
   return stack.send('POST', '/v1/writes', { ops, ...options }, sent);
 }

@@ -207,6 +207,7 @@ type DefaultMethods = Pick<
   CoordinatorApi,
   | 'write'
   | 'writeAll'
+  | 'writeGathered'
   | 'accept'
   | 'recall'
   | 'status'
@@ -242,6 +243,8 @@ export class EdgeUnderTest {
   readonly writes: WriteRequest[] = [];
   /** The number of writes in each call of `writeAll`. */
   readonly batches: number[] = [];
+  /** The same of `writeGathered`. */
+  readonly gathered: number[] = [];
   readonly snapshots: { readonly region: string; readonly request: SnapshotRequest }[] = [];
   readonly logged: string[] = [];
   /** Calls of couriers, and of the coordinator except for writes, reads, and the regions' state. */
@@ -273,6 +276,13 @@ export class EdgeUnderTest {
     request,
   ) => this.#snapshot(id, request);
   readonly #waits: (() => void)[] = [];
+  /** Waits with a timeout, which ends only by {@link endWaits}. */
+  withTimeout = <Value>(promise: Promise<Value>): Promise<Value> => {
+    const late = new Promise<never>((_, reject) => {
+      this.#waits.push(() => reject(new Error('no answer in time')));
+    });
+    return Promise.race([promise, late]);
+  };
   readonly #background: Promise<void>[] = [];
   courier: Partial<CourierApi> = {};
   feed: Feed = new FakeFeed();
@@ -353,12 +363,7 @@ export class EdgeUnderTest {
       locate: () => this.location,
       inBackground: (_context, work) => void this.#background.push(work),
       subscribe: (region, subscription) => this.subscribe(region, subscription),
-      withTimeout: (promise) => {
-        const late = new Promise<never>((_, reject) => {
-          this.#waits.push(() => reject(new Error('no answer in time')));
-        });
-        return Promise.race([promise, late]);
-      },
+      withTimeout: (promise) => this.withTimeout(promise),
       pause: async (ms) => {
         if (ms === 0) return this.turn();
         this.pauses.push(ms);
@@ -381,6 +386,8 @@ export class EdgeUnderTest {
     const standing: DefaultMethods = {
       write: unexpected,
       writeAll: (requests) => Promise.all(requests.map((request) => given.write(request))),
+      writeGathered: async (requests) =>
+        Promise.all(requests.map(async (request, at) => [at, await given.write(request)] as const)),
       accept: unexpected,
       recall: async (requests) => requests.map(() => null),
       status: unexpected,
@@ -403,8 +410,13 @@ export class EdgeUnderTest {
       this.writes.push(...requests);
       return given.writeAll(requests);
     };
+    const writeGathered: CoordinatorApi['writeGathered'] = async (requests, give) => {
+      this.gathered.push(requests.length);
+      this.writes.push(...requests);
+      return given.writeGathered(requests, give);
+    };
     const [write, accept] = [noted(given.write), noted(given.accept)];
-    const methods = { ...given, write, writeAll, accept };
+    const methods = { ...given, write, writeAll, writeGathered, accept };
     return fakeOf<CoordinatorApi>('coordinator', methods, this.calls, Object.keys(standing));
   }
 

@@ -58,6 +58,14 @@ describe('frames that arrive together', () => {
     expect(sequences).toEqual([2, 3]);
   });
 
+  it('go in one round also if they are of several clients', () => {
+    const harness = CoreHarness.begun();
+    const tickets = harness.arriveTogether([frameOf(['a']), frameOf(['b'])], false);
+    expect(partsOnTheirWay(harness)).toEqual([[1, 1]]);
+    harness.executeAll();
+    expect(tickets.map((ticket) => harness.record(ticket).sequence)).toEqual([1, 2]);
+  });
+
   it('beyond the limit of a transaction follow in the next one', () => {
     const harness = CoreHarness.begun();
     const count = limits.partsPerTransaction + 1;

@@ -258,8 +258,8 @@ export class CoreHarness {
     return this.#tickets;
   }
 
-  /** A caller brings frames that go together; returns their tickets. */
-  arriveTogether(frames: readonly WriteFrame[]): readonly Ticket[] {
+  /** A caller brings frames that go together, or a call has those of several; returns their tickets. */
+  arriveTogether(frames: readonly WriteFrame[], inOrder = true): readonly Ticket[] {
     const arrivals = frames.map((frame, index) => {
       return {
         ticket: this.#tickets + index + 1,
@@ -272,7 +272,7 @@ export class CoreHarness {
       };
     });
     this.#tickets += frames.length;
-    this.step({ kind: 'writes-received', arrivals });
+    this.step({ kind: 'writes-received', arrivals, inOrder });
     return arrivals.map(({ ticket }) => ticket);
   }
 

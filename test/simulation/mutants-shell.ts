@@ -5,7 +5,7 @@ import type { Mutant } from './mutants.ts';
 const schedule = 'shared/protocol/regions/schedule.ts';
 const coordinator = 'shared/protocol/coordinator.ts';
 const look = 'functions/edge/reads/snapshot-read.ts';
-const shared = 'functions/edge/reads/shared-snapshots.ts';
+const gatherer = 'functions/edge/cache/gatherer.ts';
 
 export const shellMutants: readonly Mutant[] = [
   {
@@ -87,14 +87,14 @@ export const shellMutants: readonly Mutant[] = [
     name: 'edge-joins-a-sent-snapshot',
     patches: [
       {
-        file: shared,
-        find: 'if (this.#open.get(name) === gathering) this.#open.delete(name);',
+        file: gatherer,
+        find: 'if (this.#open.get(destination) === gathering) this.#open.delete(destination);',
         replace: '',
       },
       {
-        file: shared,
-        find: '    sent.isAnswered = true;\n',
-        replace: '    sent.isAnswered = true;\n    this.#open.delete(name);\n',
+        file: gatherer,
+        find: '    sent.isOver = true;\n',
+        replace: '    sent.isOver = true;\n    this.#open.delete(destination);\n',
       },
     ],
     runner: 'shared',

@@ -11,7 +11,14 @@ import type { ShardId } from '../../../shared/ids.ts';
 import type { EdgeDependencies } from './dependencies.ts';
 
 /** Methods that send writes, which have ids and are resent under them, and methods that other objects call. */
-type NotCalledHere = 'write' | 'writeAll' | 'accept' | 'follow' | 'disabled' | 'hostRests';
+type NotCalledHere =
+  | 'write'
+  | 'writeAll'
+  | 'writeGathered'
+  | 'accept'
+  | 'follow'
+  | 'disabled'
+  | 'hostRests';
 
 /** A method that {@link callCoordinator} calls. */
 export type CalledMethod = Exclude<keyof CoordinatorApi, NotCalledHere>;

@@ -1,4 +1,5 @@
 /** `/v1/keys/{key}`: reads, sets and deletes single keys, with ETags and conditions. */
+
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import { bytesOfText } from '../../../shared/contracts/bytes.ts';
 import { askedOfKey } from '../../../shared/http/idempotency.ts';
@@ -22,7 +23,14 @@ import {
 } from '../http/respond.ts';
 import { type RegionReader, readTargetOf } from '../reads/region-reader.ts';
 import { snapshotHeaders } from '../reads/route.ts';
-import { acceptedResponse, draftOf, sendWrite, writeHeaders } from '../writes/route.ts';
+import {
+  acceptedResponse,
+  draftOf,
+  sendWrite,
+  type WriteParts,
+  writeHeaders,
+} from '../writes/route.ts';
+import type { WriteSender } from '../writes/send-writes.ts';
 import { etagOf, parseTags } from './etags.ts';
 import {
   conditionsOf,
@@ -113,13 +121,14 @@ const deleteRoute = createRoute({
 export function mountKeys(
   app: OpenAPIHono<EdgeEnvironment>,
   dependencies: EdgeDependencies,
-  reader: RegionReader,
+  { reader, sender }: { readonly reader: RegionReader; readonly sender: WriteSender },
   guard: Guard,
 ): void {
+  const parts = { dependencies, sender };
   for (const route of [getRoute, putRoute, deleteRoute]) app.openAPIRegistry.registerPath(route);
   app.get(pattern, guard('read'), (context) => getKey(context, dependencies, reader));
-  app.put(pattern, guard('write'), (context) => putKey(context, dependencies, reader));
-  app.delete(pattern, guard('write'), (context) => deleteKey(context, dependencies, reader));
+  app.put(pattern, guard('write'), (context) => putKey(context, parts, reader));
+  app.delete(pattern, guard('write'), (context) => deleteKey(context, parts, reader));
 }
 
 async function getKey(
@@ -156,9 +165,10 @@ async function getKey(
 
 async function putKey(
   context: EdgeContext,
-  dependencies: EdgeDependencies,
+  parts: WriteParts,
   reader: RegionReader,
 ): Promise<Response> {
+  const { dependencies } = parts;
   const startedAt = dependencies.now();
   const key = writtenKeyOf(context);
   if (!key.ok) return answerProblem(context, key.problem);
@@ -166,7 +176,7 @@ async function putKey(
   if (!body.ok) return answerProblem(context, body.problem);
   const asked = askedOfKey(key.value, body.value, conditionsOf(context));
   const shaped = checkShape(body.value, putSchema);
-  if (!shaped.ok) return sendWrite(context, dependencies, asked, shaped, startedAt, { mapProblem });
+  if (!shaped.ok) return sendWrite(context, parts, asked, shaped, startedAt, { mapProblem });
   const value = String(shaped.value.value);
   const { expiresInMs } = shaped.value;
   const expiry = expiresInMs === undefined ? [] : ['PX', String(expiresInMs)];
@@ -176,21 +186,22 @@ async function putKey(
     : checks;
   const etag = await etagOf('string', bytesOfText(value));
   const changes = { headers: { ETag: etag }, mapProblem };
-  return sendWrite(context, dependencies, asked, draft, startedAt, changes);
+  return sendWrite(context, parts, asked, draft, startedAt, changes);
 }
 
 async function deleteKey(
   context: EdgeContext,
-  dependencies: EdgeDependencies,
+  parts: WriteParts,
   reader: RegionReader,
 ): Promise<Response> {
+  const { dependencies } = parts;
   const startedAt = dependencies.now();
   const key = writtenKeyOf(context);
   if (!key.ok) return answerProblem(context, key.problem);
   const asked = askedOfKey(key.value, null, conditionsOf(context));
   const checks = await readPreconditions(context, dependencies, reader, key.value);
   const draft = checks.ok ? success(draftOf([['DEL', key.value]], checks.value)) : checks;
-  return sendWrite(context, dependencies, asked, draft, startedAt, { mapProblem });
+  return sendWrite(context, parts, asked, draft, startedAt, { mapProblem });
 }
 
 /** The key of a write. Refuses a query: it may be the rest of an unescaped key, or be meant for the body. */

@@ -9,42 +9,25 @@ import type {
 } from '../../../shared/contracts/round.ts';
 import { limits } from '../../../shared/limits.ts';
 import { everyKey } from '../../../shared/reserved-keys.ts';
+import { Gatherer, type SharedCallMember } from '../cache/gatherer.ts';
 import type { Background } from '../cache/region-directory.ts';
 import type { ReadDependencies } from '../http/dependencies.ts';
 
-/** One read of a shared snapshot. `give` gets its result, or null if it has to take a snapshot of its own. */
-interface Member {
-  readonly request: SnapshotRequest;
-  readonly give: (result: SnapshotResult | null) => void;
-}
-
-/** The reads that share a snapshot. */
-interface Gathering {
-  readonly members: Member[];
-  keys: number;
-}
-
-/** The last shared snapshot of a region. */
-interface Sent {
-  readonly at: number;
-  readonly members: number;
-  isAnswered: boolean;
-}
-
 /**
  * Takes snapshots for the reads of an isolate. A read joins a snapshot only until that is sent, so the snapshot shows
- * all that was answered before the read began.
- *
- * A lone read is sent at once. While others are on their way, reads are gathered for one turn of the event loop. The
- * request that begins a gathering sends it, and continues in the background if its client leaves.
+ * all that was answered before the read began. A read without a part in it (null) takes one of its own.
  */
 export class SharedSnapshots {
   readonly #dependencies: ReadDependencies;
-  readonly #open = new Map<string, Gathering>();
-  readonly #sent = new Map<string, Sent>();
+  readonly #gatherer: Gatherer<SnapshotRequest, SnapshotResult | null>;
 
   constructor(dependencies: ReadDependencies) {
     this.#dependencies = dependencies;
+    this.#gatherer = new Gatherer(dependencies, {
+      members: limits.smallKeysPerRead,
+      size: limits.smallKeysPerRead,
+      patienceMs: dependencies.configuration.readTimeoutMs + limits.sharedCallGraceMs,
+    });
   }
 
   /** Takes the snapshot in `region`, alone or with others. */
@@ -56,60 +39,26 @@ export class SharedSnapshots {
     const { readTimeoutMs } = this.#dependencies.configuration;
     const client = this.#dependencies.regionOf(region);
     const isShared = request.settle.length === 0 && client.isShort(request.commands);
-    const shared = isShared ? await this.#join(region, client, request, background) : null;
+    if (!isShared) return client.snapshot(request, readTimeoutMs);
+    const { generation, strong } = request;
+    const destination = `${region.id} ${generation} ${strong}`;
+    const keys = keyCount(request.commands);
+    const shared = await this.#gatherer
+      .ask(destination, request, keys, background, (members) => this.#send(client, members))
+      .catch(() => lost);
     return shared ?? client.snapshot(request, readTimeoutMs);
   }
 
-  async #join(
-    { id }: RegionConfiguration,
+  async #send(
     client: ReadableRegion,
-    request: SnapshotRequest,
-    background: Background,
-  ): Promise<SnapshotResult | null> {
-    const { promise, resolve: give } = Promise.withResolvers<SnapshotResult | null>();
-    const name = `${id} ${request.generation} ${request.strong}`;
-    const keys = keyCount(request.commands);
-    const open = this.#open.get(name);
-    if (open !== undefined && open.keys + keys <= limits.smallKeysPerRead) {
-      open.members.push({ request, give });
-      open.keys += keys;
-    } else {
-      const gathering = { members: [{ request, give }], keys };
-      this.#open.set(name, gathering);
-      background(this.#send(name, gathering, client));
-    }
-    // The runtime takes a request for stuck if it waits for the work of another one alone: this timer is its own.
-    const patienceMs = this.#dependencies.configuration.readTimeoutMs + limits.sharedCallGraceMs;
-    return this.#dependencies.withTimeout(promise, patienceMs).catch(() => lost);
-  }
-
-  async #send(name: string, gathering: Gathering, client: ReadableRegion): Promise<void> {
-    if (this.#isBusy(name)) await this.#dependencies.pause(0);
-    // From here on, no read joins: the snapshot may show a moment before it began.
-    if (this.#open.get(name) === gathering) this.#open.delete(name);
-    const { members } = gathering;
-    const sent: Sent = {
-      at: this.#dependencies.now(),
-      members: members.length,
-      isAnswered: false,
-    };
-    this.#sent.set(name, sent);
-    const { request, positions } = merged(members.map((member) => member.request));
+    members: readonly SharedCallMember<SnapshotRequest, SnapshotResult | null>[],
+  ): Promise<void> {
+    const { request, positions } = merged(members.map(({ item }) => item));
     const { readTimeoutMs } = this.#dependencies.configuration;
     const result = await client.shortSnapshot(request, readTimeoutMs).catch(() => lost);
-    sent.isAnswered = true;
-    for (const { request: own, give } of members) {
-      give(result?.kind === 'read' ? partOf(result, own, positions) : result);
+    for (const { item, give } of members) {
+      give(result?.kind === 'read' ? partOf(result, item, positions) : result);
     }
-  }
-
-  /** True if further reads are likely to come in this turn. */
-  #isBusy(name: string): boolean {
-    const sent = this.#sent.get(name);
-    if (sent === undefined) return false;
-    if (sent.members > 1) return true;
-    const { readTimeoutMs } = this.#dependencies.configuration;
-    return !sent.isAnswered && this.#dependencies.now() - sent.at < readTimeoutMs;
   }
 }
 

@@ -5,6 +5,7 @@ import { scriptErrorKindOf } from '../../../shared/commands/user-scripts.ts';
 import { textOfBytes, utf8Length } from '../../../shared/contracts/bytes.ts';
 import type { WriteAnswer, WriteRequest } from '../../../shared/contracts/coordinator.ts';
 import type { RawOutcome } from '../../../shared/contracts/outcome.ts';
+import { type Result, success } from '../../../shared/http/problems.ts';
 import { writeIdOf } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import { elementOf, type UpstashElement } from '../../../shared/upstash/replies.ts';
@@ -12,7 +13,6 @@ import type { UpstashCommand } from '../../../shared/upstash/request.ts';
 import { onlyShard } from '../http/dependencies.ts';
 import { keptHeaders, keptUnder, recall } from '../http/idempotency.ts';
 import { presentAnswer } from '../writes/present.ts';
-import { sendWrites } from '../writes/send-writes.ts';
 import { planScripts } from './plan-scripts.ts';
 import { failed, type PlannedCommand, type UpstashRun } from './request.ts';
 import { batchesOf, runOrders } from './script-commands.ts';
@@ -104,9 +104,7 @@ export async function runTransaction(
   const sent = planned.filter(isSent);
   const ops = sent.map(({ command }) => command);
   const request = requestOf(run, ops, true, null);
-  const answered = await sendWrites(run.dependencies, [request], (coordinator, [one = request]) =>
-    coordinator.write(one),
-  );
+  const answered = await run.sender.send(request, run.target.background);
   if (!answered.ok) return { kind: 'discarded', ...failed(answered.problem) };
   return transactionOutcome(answered.value, planned, isSent);
 }
@@ -283,9 +281,7 @@ async function writeAll(
   const requests = planned.flatMap((each, index) =>
     isSent(each) ? [requestOf(run, [each.command], false, offset + index)] : [],
   );
-  const answered = await sendWrites(run.dependencies, requests, (coordinator, sent) =>
-    coordinator.writeAll(sent),
-  );
+  const answered = await sendRequests(run, requests);
   let next = 0;
   const elements = planned.map((each): UpstashElement => {
     if (!isSent(each)) return settled(each);
@@ -297,6 +293,17 @@ async function writeAll(
   });
   const headers = answered.ok ? keptHeaders(answered.value) : {};
   return { elements, wrote: true, headers };
+}
+
+/** A lone command is sent like any other write, maybe with those of other requests. */
+async function sendRequests(
+  { sender, target }: UpstashRun,
+  requests: readonly WriteRequest[],
+): Promise<Result<readonly WriteAnswer[]>> {
+  const [only] = requests;
+  if (only === undefined || requests.length > 1) return sender.sendInOrder(requests);
+  const answered = await sender.send(only, target.background);
+  return answered.ok ? success([answered.value]) : answered;
 }
 
 /** Splits a pipeline into runs of equal SCRIPT subcommands, and the commands between them. */

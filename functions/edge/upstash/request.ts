@@ -6,6 +6,7 @@ import type { EdgeScripts } from '../cache/script-cache.ts';
 import type { EdgeDependencies } from '../http/dependencies.ts';
 import type { ClientKey } from '../http/idempotency.ts';
 import type { ReadTarget, RegionReader } from '../reads/region-reader.ts';
+import type { WriteSender } from '../writes/send-writes.ts';
 
 /** A command with its plan. */
 export interface PlannedCommand {
@@ -18,6 +19,7 @@ export interface UpstashRun {
   readonly dependencies: EdgeDependencies;
   readonly reader: RegionReader;
   readonly scripts: EdgeScripts;
+  readonly sender: WriteSender;
   readonly target: ReadTarget;
   /** The idempotency key of the request, or null without one. */
   readonly key: ClientKey | null;

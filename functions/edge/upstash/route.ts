@@ -15,17 +15,19 @@ import {
   type UpstashRefusal,
 } from '../../../shared/upstash/request.ts';
 import { parseStream } from '../../../shared/upstash/streams.ts';
-import type { EdgeScripts } from '../cache/script-cache.ts';
 import type { Authenticate } from '../http/authenticate.ts';
 import { readBytes } from '../http/body.ts';
 import type { EdgeDependencies } from '../http/dependencies.ts';
 import { clientKeyOf } from '../http/idempotency.ts';
 import { rawTarget } from '../http/raw-target.ts';
 import type { AuthenticatedCaller, EdgeContext } from '../http/respond.ts';
-import { type RegionReader, readTargetOf } from '../reads/region-reader.ts';
+import { readTargetOf } from '../reads/region-reader.ts';
 import { runPipeline, runTransaction } from './execute.ts';
 import type { UpstashRun } from './request.ts';
 import { UpstashStreams } from './streams.ts';
+
+/** The memory of an isolate that this dialect uses. */
+type UpstashMemory = Pick<UpstashRun, 'reader' | 'scripts' | 'sender'>;
 
 /** A response in the format of Upstash. */
 interface PlannedReply {
@@ -45,11 +47,10 @@ const syncToken = /^[\x21-\x7e]{1,200}$/;
  */
 export function serveUpstash(
   dependencies: EdgeDependencies,
-  reader: RegionReader,
-  scripts: EdgeScripts,
+  memory: UpstashMemory,
   authenticate: Authenticate,
 ): (context: EdgeContext) => Promise<Response> {
-  const streams = new UpstashStreams(dependencies, reader);
+  const streams = new UpstashStreams(dependencies, memory.reader);
   return async (context) => {
     const target = rawTarget(context.req.url);
     const [path = '/'] = target.split('?', 1);
@@ -68,7 +69,7 @@ export function serveUpstash(
         const served = 'error' in stream ? stream : await streams.serve(context, stream);
         return served instanceof Response ? served : refuse(context, dependencies, served);
       }
-      return await answer(context, dependencies, { reader, scripts }, target, caller.value);
+      return await answer(context, dependencies, memory, target, caller.value);
     } catch (error) {
       const id = context.get('requestId');
       dependencies.log('request failed', { requestId: id, error: String(error) });
@@ -81,7 +82,7 @@ export function serveUpstash(
 async function answer(
   context: EdgeContext,
   dependencies: EdgeDependencies,
-  memory: Pick<UpstashRun, 'reader' | 'scripts'>,
+  memory: UpstashMemory,
   target: string,
   caller: AuthenticatedCaller,
 ): Promise<Response> {

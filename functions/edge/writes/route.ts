@@ -34,7 +34,7 @@ import {
 } from '../http/respond.ts';
 import { callbackOf } from '../webhooks/targets.ts';
 import { presentAnswer, presentStatus } from './present.ts';
-import { sendWrites } from './send-writes.ts';
+import type { WriteSender } from './send-writes.ts';
 
 /** For OpenAPI: the headers of a write. */
 export const writeHeaders = z.object({
@@ -101,6 +101,7 @@ export type WriteDraft = Omit<WriteRequest, 'id' | 'idempotency' | 'again'>;
 export function mountWrites(
   app: OpenAPIHono<EdgeEnvironment>,
   dependencies: EdgeDependencies,
+  sender: WriteSender,
   guard: Guard,
 ): void {
   app.openAPIRegistry.registerPath(postRoute);
@@ -109,7 +110,7 @@ export function mountWrites(
     const body = await readJson(context.req.raw);
     if (!body.ok) return answerProblem(context, body.problem);
     const draft = await draftFrom(body.value, dependencies, context);
-    return sendWrite(context, dependencies, askedByWrite(body.value), draft, startedAt);
+    return sendWrite(context, { dependencies, sender }, askedByWrite(body.value), draft, startedAt);
   });
 
   app.openAPIRegistry.registerPath(getRoute);
@@ -131,6 +132,12 @@ export function mountWrites(
 export interface ResponseChanges {
   readonly headers?: Readonly<Record<string, string>>;
   readonly mapProblem?: (problem: Problem) => Problem;
+}
+
+/** The parts of the edge that send a write. */
+export interface WriteParts {
+  readonly dependencies: EdgeDependencies;
+  readonly sender: WriteSender;
 }
 
 async function draftFrom(
@@ -162,7 +169,7 @@ async function draftFrom(
  */
 export async function sendWrite(
   context: EdgeContext,
-  dependencies: EdgeDependencies,
+  { dependencies, sender }: WriteParts,
   asked: unknown,
   draft: Result<WriteDraft>,
   startedAt: number,
@@ -181,9 +188,8 @@ export async function sendWrite(
     context.header('Lockstep-Callback', request.callback.endpoint);
   }
   const sentAt = dependencies.now();
-  const answer = await sendWrites(dependencies, [request], (coordinator, [sent = request]) =>
-    isAsync ? coordinator.accept(sent) : coordinator.write(sent),
-  );
+  const background = (work: Promise<void>) => dependencies.inBackground(context, work);
+  const answer = await (isAsync ? sender.accept(request) : sender.send(request, background));
   if (!answer.ok) return answerProblem(context, answer.problem);
   const timing = serverTiming(answer.value, sentAt - startedAt, dependencies.now() - sentAt);
   context.header('Server-Timing', timing);

@@ -41,8 +41,15 @@ export type CoordinatorEvent =
   /** A caller is to see state that may be held back from storage (rule R48): it is stored. */
   | { readonly kind: 'proof-requested' }
   | (Arrival & { readonly kind: 'write-received' })
-  /** Frames came in together, in order: those that are free go in one batch. */
-  | { readonly kind: 'writes-received'; readonly arrivals: readonly Arrival[] }
+  /**
+   * Frames came in together: those that are free go in one batch. `inOrder`: they are of one client, so a later one never
+   * passes an earlier one with the same key.
+   */
+  | {
+      readonly kind: 'writes-received';
+      readonly arrivals: readonly Arrival[];
+      readonly inOrder: boolean;
+    }
   /** A round ended. `recorded` names those of the listed older locks of which storage has a commit. */
   | {
       readonly kind: 'round-completed';

@@ -54,7 +54,7 @@ export interface TestStack extends Omit<Stack, 'regions'> {
 export interface SendOptions {
   readonly scope?: 'read' | 'write' | 'admin';
   readonly headers?: Readonly<Record<string, string>>;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Starts a stack on free ports. Needs redis-server, or a Redis that keeps acknowledged writes. */
