@@ -212,3 +212,4 @@ assert(
   'a row of a courier has room for the attempts of its events',
 );
 assert(limits.deliverySlowMs < limits.deliveryTimeoutMs, 'a slow attempt has not timed out');
+assert(limits.sharedWriteLength < limits.writeCallLength, 'several writes have room in a call');

@@ -1,4 +1,5 @@
 /** Every limit of Lockstep. limit-relations.ts asserts the relations between them. */
+import { edgeLimits } from './edge-limits.ts';
 import { storageLimits } from './storage-limits.ts';
 import { webhookLimits } from './webhook-limits.ts';
 
@@ -6,6 +7,7 @@ import { webhookLimits } from './webhook-limits.ts';
 export const limits = {
   ...storageLimits,
   ...webhookLimits,
+  ...edgeLimits,
   // Requests and commands
   /** A request body at the edge. */
   bodyBytes: 1_000_000,
@@ -97,14 +99,6 @@ export const limits = {
   priorityMaximum: 9,
   /** The number of times that the edge resends a write to a coordinator that gave no response. */
   resendsPerWrite: 3,
-  /** Writes of different requests that an isolate sends in one call to the coordinator. */
-  writesPerCall: 256,
-  /** The characters of the commands and checks in such a call, about. */
-  writeCallLength: 1_000_000,
-  /** The greatest length of one write in such a call: longer ones go alone, so that others need not wait for them. */
-  sharedWriteLength: 50_000,
-  /** The time after which a write no longer waits for the call that it shares, but asks by itself. */
-  sharedWriteMs: 5_000,
   /** The pause before the first resend of a write; each further one is four times as long. */
   resendPauseMs: 50,
 
@@ -306,11 +300,6 @@ export const limits = {
   // Reads
   /** Requests of one strong read to a region, each of which may apply decisions that were in its way. */
   readAttempts: 20,
-  /**
-   * The time for which a request waits longer for a call that it shares with others than the call itself may take: its
-   * end may be lost with the request that made the call.
-   */
-  sharedCallGraceMs: 500,
   /** The time after which a snapshot without a response goes to the next region. */
   readTimeoutMs: 2_500,
   /** Reads through one coordinator that wait. */
@@ -323,18 +312,6 @@ export const limits = {
   unansweredPerScript: 1,
   /** Failures of one region that a read through the coordinator tolerates. */
   readFailuresPerRegion: 3,
-  /** The time for which reads avoid a region that did not answer. */
-  silentRegionAvoidedMs: 5_000,
-  /** The time for which strong reads avoid a region that had no lease. It may get one meanwhile. */
-  leaselessMs: 1_000,
-  /** The age from which on the edge renews its directory of regions in the background. */
-  directoryFreshMs: 90_000,
-  /** The age above which the edge does not use its directory of regions. */
-  directoryStaleMs: 10 * 60 * 1_000,
-  /** The same age for streams, which must not stay in a region that has lost its vote. */
-  directoryStreamStaleMs: 60_000,
-  /** The age from which on the directory is renewed while a region is out or silent, as it may return at any moment. */
-  directoryUnsettledMs: 10_000,
   /** Regions of a deployment. */
   regions: 16,
 

@@ -297,7 +297,9 @@ describe('a problem', () => {
 });
 
 describe('a limit', () => {
-  const files = ['shared/limits.ts', 'shared/storage-limits.ts', 'shared/webhook-limits.ts'];
+  const files = ['limits', 'edge-limits', 'storage-limits', 'webhook-limits'].map(
+    (name) => `shared/${name}.ts`,
+  );
   const text = files.map(textOf).join('\n');
   const names = [...text.matchAll(/^ {2}(\w+):/gm)].map(([, name = '']) => name);
 

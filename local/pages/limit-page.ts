@@ -7,12 +7,13 @@ const introduction = `# Limits
 
 ${generatedNotice}
 
-Every bound of Lockstep, from \`shared/limits.ts\`, \`shared/webhook-limits.ts\` and \`shared/storage-limits.ts\`. Sizes are
-in bytes of UTF-8 unless the name says characters. Operators can change only the limits that [configuration](configuration.md) lists.
+Every bound of Lockstep, from \`shared/limits.ts\` and the files that it imports. Sizes are in bytes of UTF-8 unless the
+name says characters. Operators can change only the limits that [configuration](configuration.md) lists.
 `;
 
 const sources = [
   'shared/limits.ts',
+  'shared/edge-limits.ts',
   'shared/webhook-limits.ts',
   'shared/storage-limits.ts',
 ] as const;
