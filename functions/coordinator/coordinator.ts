@@ -120,13 +120,9 @@ export class CoordinatorLife {
   }
 
   #serve(): Served<CoordinatorApi> {
-    const core = <Run>(run: Run) => ({ proof: 'core' as const, run });
     const stored = <Run>(run: Run) => ({ proof: 'stored' as const, run });
     return {
-      write: core((request) => this.#arrive(request, false)),
-      writeAll: core((requests) => this.#writeAll(requests)),
-      writeGathered: core((requests, give) => answerInGroups(this.#takeAll(requests, null), give)),
-      accept: core((request) => this.#arrive(request, true)),
+      ...this.#serveWrites(),
       recall: stored((requests) => this.#recall(requests)),
       status: stored(async (id) => this.#statusOf(id)),
       resolve: stored((transactions) => this.#resolve(transactions)),
@@ -184,6 +180,16 @@ export class CoordinatorLife {
       scriptTexts: stored(async (shas) => this.#scripts.texts(shas)),
       scriptsKnown: stored(async (shas) => this.#scripts.known(shas)),
       flushScripts: stored(async () => this.#scripts.flush()),
+    };
+  }
+
+  #serveWrites(): Pick<Served<CoordinatorApi>, 'write' | 'writeAll' | 'writeGathered' | 'accept'> {
+    const core = <Run>(run: Run) => ({ proof: 'core' as const, run });
+    return {
+      write: core((request) => this.#arrive(request, false)),
+      writeAll: core((requests) => this.#writeAll(requests)),
+      writeGathered: core((requests, give) => answerInGroups(this.#takeAll(requests, null), give)),
+      accept: core((request) => this.#arrive(request, true)),
     };
   }
 
