@@ -9,6 +9,7 @@ import { type Answerer, Receiver } from '../courier/receiver.ts';
 import { BenchClient } from './client.ts';
 import { runClosedLoop } from './closed-loop.ts';
 import { type Figure, median } from './measure.ts';
+import { cpuMsOf, groupOf } from './process-use.ts';
 
 const waitingEvents = 12_000;
 const eventsPerPipeline = 100;
@@ -39,6 +40,7 @@ const isDead: Answerer = (response) => {
 
 /** A stack with a subscription, and its receiver. */
 interface Side {
+  readonly stateDirectory: string;
   readonly stack: Stack;
   readonly client: BenchClient;
   readonly receiver: Receiver;
@@ -67,9 +69,9 @@ export async function measureBacklog(
       say(`  the endpoint ${name} …`);
       const { receiver } = waiting;
       const before = receiver.received.length;
-      const { alone, ratios } = await compare(waiting, none, say);
+      const measured = await compare(waiting, none, say);
       say(`  attempts meanwhile: ${receiver.received.length - before}`);
-      figures.push(...figuresOf(name, alone, ratios));
+      figures.push(...figuresOf(name, measured));
     }
     return figures;
   } finally {
@@ -86,12 +88,9 @@ const endpoints: readonly (readonly [string, Answerer])[] = [
   ['answers 500', (response) => fails(response)],
 ];
 
-function figuresOf(
-  name: string,
-  alone: readonly number[],
-  ratios: readonly number[],
-): readonly Figure[] {
-  const spread = [Math.min(...ratios), Math.max(...ratios)] as const;
+function figuresOf(name: string, { alone, ratios, cpuRatios }: Comparison): readonly Figure[] {
+  const spreadAmong = (values: readonly number[]) =>
+    [Math.min(...values), Math.max(...values)] as const;
   return [
     {
       name: `${clients} clients, no event waits`,
@@ -99,7 +98,13 @@ function figuresOf(
     },
     {
       name: `  ${waitingEvents} events wait, and their endpoint ${name}, of it`,
-      ...{ value: median(ratios), unit: 'ratio', limit: null, least: 0.95, spread },
+      ...{ value: median(ratios), unit: 'ratio', limit: null, least: 0.95 },
+      spread: spreadAmong(ratios),
+    },
+    {
+      name: '  CPU of the Worker per write, of that without waiting events',
+      ...{ value: median(cpuRatios), unit: 'ratio', limit: null },
+      spread: spreadAmong(cpuRatios),
     },
   ];
 }
@@ -125,7 +130,7 @@ async function beginSide(
     events: ['write.committed'],
     prefixes: [prefix],
   });
-  return { stack, client, receiver, webhook };
+  return { stateDirectory, stack, client, receiver, webhook };
 }
 
 /** Makes events wait at the courier: it takes them as fast as they come, because each attempt gets a response. */
@@ -166,35 +171,53 @@ async function post({ stack }: Side, path: string): Promise<void> {
   if (!response.ok) throw new Error(`${path} answered ${response.status}`);
 }
 
-/** The throughput of the side without waiting events, per round, and that of the other side, of it. */
+/** The writes of a series. */
+interface Series {
+  readonly perSecond: number;
+  readonly cpuMsPerWrite: number;
+}
+
+/** The figures of each round. */
+interface Comparison {
+  /** Writes per second of the side without waiting events. */
+  readonly alone: readonly number[];
+  /** Writes per second of the other side, of these. */
+  readonly ratios: readonly number[];
+  /** CPU time of the Worker per write of the other side, of that without waiting events. */
+  readonly cpuRatios: readonly number[];
+}
+
 async function compare(
   waiting: Side,
   none: Side,
   say: (line: string) => void,
-): Promise<{ readonly alone: readonly number[]; readonly ratios: readonly number[] }> {
-  const alone: number[] = [];
-  const ratios: number[] = [];
+): Promise<Comparison> {
+  const comparison = { alone: [] as number[], ratios: [] as number[], cpuRatios: [] as number[] };
   // The first round warms both up.
   for (let round = 0; round <= rounds; round += 1) {
     // The side that begins alternates, too.
     const order = round % 2 === 0 ? [none, waiting] : [waiting, none];
-    const perSecond = new Map<Side, number>();
-    for (const side of order) perSecond.set(side, await throughput(side, round));
-    const [without = Number.NaN, beside = Number.NaN] = [none, waiting].map((side) =>
-      perSecond.get(side),
-    );
-    if (round === 0) continue;
-    alone.push(without);
-    ratios.push(beside / without);
-    say(
-      `  round ${round}: ${without.toFixed(0)} and ${beside.toFixed(0)} writes/s, ${(beside / without).toFixed(3)}`,
-    );
+    const series = new Map<Side, Series>();
+    for (const side of order) series.set(side, await measureSeries(side, round));
+    const [without, beside] = [series.get(none), series.get(waiting)];
+    if (round === 0 || without === undefined || beside === undefined) continue;
+    const ratio = beside.perSecond / without.perSecond;
+    comparison.alone.push(without.perSecond);
+    comparison.ratios.push(ratio);
+    comparison.cpuRatios.push(beside.cpuMsPerWrite / without.cpuMsPerWrite);
+    const shown = [without, beside].map(({ perSecond }) => perSecond.toFixed(0)).join(' and ');
+    say(`  round ${round}: ${shown} writes/s, ${ratio.toFixed(3)}`);
   }
-  return { alone, ratios };
+  return comparison;
 }
 
-async function throughput({ stack, client }: Side, round: number): Promise<number> {
+async function measureSeries(
+  { stateDirectory, stack, client }: Side,
+  round: number,
+): Promise<Series> {
   await client.settled();
+  const worker = [groupOf(stateDirectory, 'worker')];
+  const cpuMsBefore = cpuMsOf(worker);
   let number = 0;
   const { writesMs, failed, failure, tookMs } = await runClosedLoop({
     port: Number(new URL(stack.url).port),
@@ -212,5 +235,8 @@ async function throughput({ stack, client }: Side, round: number): Promise<numbe
     isRead: () => false,
   });
   if (failed > 0) throw new Error(`${failed} writes failed: ${failure}`);
-  return (writesMs.length / tookMs) * 1_000;
+  return {
+    perSecond: (writesMs.length / tookMs) * 1_000,
+    cpuMsPerWrite: (cpuMsOf(worker) - cpuMsBefore) / writesMs.length,
+  };
 }

@@ -40,6 +40,35 @@ describe('a lone event', () => {
     expect(median(rows)).toBe(1);
   });
 
+  it('writes at most three rows from its handover until it is delivered and forgotten', async () => {
+    const forgetful = await CourierHarness.start({
+      ...variables,
+      LOCKSTEP_DELIVERIES_KEPT_MS: '2000',
+    });
+    try {
+      const { url, secret } = receiver;
+      const { signingKey } = forgetful;
+      const rowsOfOne = async (name: string) => {
+        // A subscription, since a target of callbacks is deleted as a whole.
+        await forgetful.call(name, 'configure', { endpoint: name, url, secret, signingKey });
+        const before = await forgetful.rowsWritten(name);
+        const handover = { ...forgetful.handover(name, receiver, [name]), target: null };
+        await forgetful.call(name, 'deliver', name, {
+          ...handover,
+          holdMs: limits.handoverHoldMs,
+        });
+        await expect.poll(() => receiver.attempts(name), patience).toBe(1);
+        await expect.poll(() => forgetful.deliveries(name), patience).toEqual([]);
+        return (await forgetful.rowsWritten(name)) - before;
+      };
+      const names = Array.from({ length: 9 }, (_, index) => `ep_${index}`);
+      // The row itself, the alarm that wakes the courier to forget it, and its deletion.
+      expect(median(await Promise.all(names.map(rowsOfOne)))).toBe(3);
+    } finally {
+      await forgetful.stop();
+    }
+  });
+
   it('writes a row with the handover and one with the outcome otherwise, besides its alarm', async () => {
     const rows: number[] = [];
     for (const id of ids) rows.push(await rowsOf('cb_at_once', id, 0));
