@@ -13,7 +13,7 @@ import { BenchClient } from './client.ts';
 import { countCommands } from './commands-run.ts';
 import { hookVariables, measureCallbackCost, measureHooks, measureWaiting } from './hooks.ts';
 import { addedMs, measureLatency } from './latency.ts';
-import { type Machine, thisMachine } from './machine.ts';
+import { describe, type Machine, thisMachine } from './machine.ts';
 import type { Figure } from './measure.ts';
 import { drawTable, isWithin, median, timed } from './measure.ts';
 import { measureMembers } from './members.ts';
@@ -270,6 +270,7 @@ async function main(): Promise<boolean> {
   if (!isKnown) refuse(help, `There is no part named ${part}.`);
   if (!requireRedis()) return false;
   const machine = thisMachine();
+  say(describe(machine));
   const makeReport = reportParts[part ?? ''];
   if (makeReport !== undefined) {
     const given = process.argv.slice(2).filter((argument) => argument !== '--record');

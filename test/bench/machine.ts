@@ -35,6 +35,12 @@ export function thisMachine(): Machine {
   };
 }
 
+/** The machine and the versions in one line. */
+export function describe({ machine, load, versions }: Machine): string {
+  const programs = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
+  return `${machine}; load average ${load.toFixed(1)}; ${programs.join(', ')}`;
+}
+
 function versionOf(program: string, pattern: RegExp): string | null {
   const { stdout } = spawnSync(program, ['--version'], { encoding: 'utf8' });
   return pattern.exec(stdout ?? '')?.[1] ?? null;

@@ -34,8 +34,8 @@ export const reportParts: Readonly<Record<string, MakeReport>> = {
       regions: numberOf(options.regions, 5),
       roundTrips: parseRoundTrips(options.rtt ?? 'aws'),
       clients: numberOf(options.clients, 64),
-      ms: numberOf(options.seconds, 5) * 1_000,
-      runs: numberOf(options.runs, 7),
+      ms: numberOf(options.seconds, 4) * 1_000,
+      runs: numberOf(options.runs, 5),
       only: only.filter(isWorkload),
       say,
     });

@@ -1,10 +1,13 @@
 /** `npm run bench -- growth`: the costs of a write as one thing grows at a time. */
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import process from 'node:process';
 import type { Redis } from 'ioredis';
 import type { Figure } from '../measure.ts';
 import { type LineAxes, lineChart, type PlotLine } from '../plot.ts';
 import { type PartReport, type ReportPicture, type ReportTable, shown } from '../report.ts';
 import { type GrowthStack, startGrowthStack } from './growth-stack.ts';
-import { type KeptCost, measureKeptWrites } from './kept-writes.ts';
+import type { KeptCost } from './kept-writes.ts';
 import { measureRows } from './rows.ts';
 import {
   cellsOf,
@@ -102,13 +105,8 @@ const parts: Readonly<Record<string, Measure>> = {
     }
   },
   rows: async ({ say }) => ({ ...measureRows(say), pictures: [] }),
-  kept: async ({ most, say }) => {
-    return keptGrown(
-      measureKeptWrites(
-        sizes.filter((size) => size <= most),
-        say,
-      ),
-    );
+  kept: async ({ most }) => {
+    return keptGrown(keptWritesApart(sizes.filter((size) => size <= most)));
   },
 };
 
@@ -221,6 +219,17 @@ function grown(title: string, name: string, rows: readonly Row[]): Grown {
 function picture(name: string, axes: LineAxes, lines: readonly PlotLine[]): ReportPicture {
   const svg = lineChart({ ...axes, isLogarithmicX: true }, lines);
   return { name, alt: `${axes.title}: ${axes.y}`, svg };
+}
+
+/** Measures kept writes in a process of its own, which shows its progress itself. */
+function keptWritesApart(kept: readonly number[]): readonly KeptCost[] {
+  const program = join(import.meta.dirname, 'kept-process.ts');
+  const measured = spawnSync(process.execPath, ['--expose-gc', program, JSON.stringify(kept)], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  if (measured.status !== 0) throw new Error('the measurement of kept writes failed');
+  return JSON.parse(measured.stdout);
 }
 
 function keptGrown(costs: readonly KeptCost[]): Grown {

@@ -35,6 +35,8 @@ interface Run {
   readonly requests: number;
   /** Redis commands in all servers, or NaN. */
   readonly commands: number;
+  /** Rows of the coordinator's log, or NaN. */
+  readonly rows: number;
   readonly workerMs: number;
   readonly serverMs: number;
 }
@@ -82,6 +84,7 @@ async function runOne(
   await client.settled();
   await Promise.all(system.redises.map((redis) => redis.config('RESETSTAT')));
   stack.total.reset();
+  const rowsFrom = system.rows?.() ?? Number.NaN;
   const workerFrom = cpuMsOf(system.workers);
   const serverFrom = cpuMsOf(system.servers);
   const seeds = randomFrom(run * 1_000 + Object.keys(workloads).indexOf(workload));
@@ -96,6 +99,7 @@ async function runOne(
     result,
     requests: system.usesGateways ? stack.total.requests : Number.NaN,
     commands: commands.length === 0 ? Number.NaN : commands.reduce((sum, count) => sum + count, 0),
+    rows: (system.rows?.() ?? Number.NaN) - rowsFrom,
     workerMs: cpuMsOf(system.workers) - workerFrom,
     serverMs: cpuMsOf(system.servers) - serverFrom,
   };
@@ -112,6 +116,7 @@ const columns = [
   'aborts',
   'requests',
   'commands',
+  'rows',
   'CPU Worker',
   'CPU servers',
 ];
@@ -153,7 +158,7 @@ function reportOf(
     tables: [guarantees, ...tables],
     figures: [],
     pictures,
-    note: `Latencies in ms, over all turns. Aborts are attempts that had to be repeated, per operation; requests (HTTP, to gateways) and commands (of Redis, in all regions) are per operation, and so is the CPU, in µs: of the Worker, and of all databases. All clients, gateways and servers share this machine, so rates compare systems and are no capacity.${etcd === null ? ' etcd could not be installed.' : ''}`,
+    note: `Latencies in ms, over all turns. Aborts are attempts that had to be repeated, per operation; requests (HTTP, to gateways), commands (of Redis, in all regions) and rows (of the coordinator’s log) are per operation, and so is the CPU, in µs: of the Worker, and of all databases. All clients, gateways and servers share this machine, so rates compare systems and are no capacity.${etcd === null ? ' etcd could not be installed.' : ''}`,
   };
 }
 
@@ -171,6 +176,7 @@ function cellsOf(runs: readonly Run[]): readonly string[] {
     perOperation(({ result }) => result.aborts),
     perOperation(({ requests }) => requests),
     perOperation(({ commands }) => commands),
+    perOperation(({ rows }) => rows),
     perOperation(({ workerMs }) => workerMs * 1_000),
     perOperation(({ serverMs }) => serverMs * 1_000),
   ];

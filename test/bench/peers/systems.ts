@@ -9,6 +9,7 @@ import { BenchClient } from '../client.ts';
 import type { Carry } from '../closed-loop.ts';
 import { HttpConnection } from '../http-connection.ts';
 import { carryByLockstep } from '../lockstep-operations.ts';
+import { loggedRows } from '../logged-rows.ts';
 import { groupOf } from '../process-use.ts';
 import { type BareWorker, startBareWorker } from './bare-worker.ts';
 import { type EtcdServers, startEtcd } from './etcd-server.ts';
@@ -32,6 +33,8 @@ export interface PeerSystem {
   readonly servers: readonly number[];
   /** Its databases, if they are Redis. */
   readonly redises: readonly Redis[];
+  /** The rows that its coordinator has written so far, if it has one that does. */
+  readonly rows?: () => number;
   /** True if its Worker calls the gateways of the regions, which count requests. */
   readonly usesGateways: boolean;
 }
@@ -135,6 +138,7 @@ function systemsOf(running: Running): readonly PeerSystem[] {
       port: Number(new URL(stack.url).port),
       carry: (connection, operation) => carryByLockstep(target, connection, operation),
       workers: [groupOf(stateDirectory, 'worker')],
+      rows: () => loggedRows(stateDirectory),
     },
     {
       ...onRegions,
