@@ -10,10 +10,10 @@ export function groupOf(stateDirectory: string, name: string): number {
   return Number(readFileSync(join(stateDirectory, 'pids', name), 'utf8'));
 }
 
-/** The CPU time of all processes of these groups since their start, in ms. */
+/** The CPU time of all processes of these groups since their start, in ms, with that of children that have ended. */
 export function cpuMsOf(groups: readonly number[]): number {
   return processesOf(groups)
-    .map((fields) => (Number(fields[11]) + Number(fields[12])) * tickMs)
+    .flatMap((fields) => fields.slice(11, 15).map((ticks) => Number(ticks) * tickMs))
     .reduce((sum, ms) => sum + ms, 0);
 }
 

@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import process from 'node:process';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { Figure } from '../measure.ts';
 import { type LineAxes, lineChart, type PlotLine } from '../plot.ts';
@@ -189,6 +190,8 @@ async function fillRegion(redis: Redis, from: number, to: number): Promise<void>
     const last = Math.min(to, first + keysPerScript) - 1;
     await redis.call('EVAL', script, '0', String(first), String(last), value);
   }
+  // A rewrite of the log, which such a growth begins, takes a core for a while.
+  while (/^aof_rewrite_in_progress:1/m.test(await redis.info('persistence'))) await delay(100);
 }
 
 function tableOf(title: string, columns: readonly string[], rows: readonly Row[]): ReportTable {

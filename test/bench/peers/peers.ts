@@ -6,14 +6,14 @@ import type { RoundTrips } from '../../../local/gateway/round-trips.ts';
 import { redisKind } from '../../../local/stack/regions.ts';
 import { doneBy, type LoadResult, perSecond, runClosedLoop } from '../closed-loop.ts';
 import { countCommands } from '../commands-run.ts';
-import { median, percentile } from '../measure.ts';
+import { type Figure, median, percentile } from '../measure.ts';
 import { barChart } from '../plot.ts';
 import { cpuMsOf } from '../process-use.ts';
 import { type PartReport, type ReportTable, shown } from '../report.ts';
 import { randomFrom } from '../zipfian.ts';
 import { etcdVersion } from './etcd-server.ts';
 import { type PeerStacks, type PeerSystem, startPeers } from './systems.ts';
-import { operationsOf, type PeerLoad, records, workloads } from './workloads.ts';
+import { operationsOf, type PeerLoad, recordKey, records, workloads } from './workloads.ts';
 
 /** The size of the comparison. */
 export interface PeersOptions {
@@ -67,7 +67,8 @@ export async function measurePeers(options: PeersOptions): Promise<PartReport> {
         }
       }
     }
-    return reportOf(options, peers.systems, measured, etcd);
+    const report = reportOf(options, peers.systems, measured, etcd);
+    return { ...report, figures: await compareRegions(peers) };
   } finally {
     await peers.stop();
     rmSync(stateDirectory, { recursive: true });
@@ -103,6 +104,22 @@ async function runOne(
     workerMs: cpuMsOf(system.workers) - workerFrom,
     serverMs: cpuMsOf(system.servers) - serverFrom,
   };
+}
+
+/** The records that differ between regions in the end, by system. Lockstep must have none. */
+async function compareRegions({ client, systems }: PeerStacks): Promise<readonly Figure[]> {
+  await client.settled();
+  const figures: Figure[] = [];
+  for (const { id, name, redises, usesGateways } of systems) {
+    if (!usesGateways) continue;
+    const keys = Array.from({ length: records }, (_, number) => recordKey(id, number));
+    const [first = [], ...others] = await Promise.all(redises.map((redis) => redis.mget(keys)));
+    const differing = first.filter((value, at) => others.some((other) => other[at] !== value));
+    const limit = id === 'ours' ? 0 : null;
+    const text = `records of ${records} that differ between regions in the end, ${name}`;
+    figures.push({ name: text, value: differing.length, unit: 'count', limit });
+  }
+  return figures;
 }
 
 const columns = [
