@@ -3,26 +3,11 @@ import { limits } from '../../shared/limits.ts';
 import type { StorageWrite } from '../../shared/protocol/io/ready.ts';
 import type { StoredRegion } from '../../shared/protocol/io/stored.ts';
 import { MemoryStorage } from './sqlite.ts';
-import { begun, commit, confirm, pruneAll, writeOf } from './stored.ts';
+import { begun, commit, confirm, pruneAll, rowsRead, writeOf } from './stored.ts';
 
 /** The log of steps: its index, its rows, and the state that a new life reads from it. */
 
 const all = { limit: 1_000, prefixes: [], values: true, members: true };
-
-/** The rows that the statements of `work` return. */
-function rowsRead(memory: MemoryStorage, work: () => void): number {
-  const { exec } = memory.sql;
-  let rows = 0;
-  const counting: typeof exec = (text, ...values) => {
-    const result = exec<never>(text, ...values).toArray();
-    rows += result.length;
-    return Object.assign(result.values(), { toArray: () => result });
-  };
-  Object.assign(memory.sql, { exec: counting });
-  work();
-  Object.assign(memory.sql, { exec });
-  return rows;
-}
 
 /** A storage with many committed writes, all of them confirmed. */
 function filled(count: number) {

@@ -98,3 +98,18 @@ export function change(storage: CoordinatorStorage, sequence: number, at = seque
   const changes = [changeAt(sequence, at)];
   storage.write([{ kind: 'members', epoch: sequence + 100, changes }]);
 }
+
+/** The rows that the statements of `work` return. */
+export function rowsRead(memory: MemoryStorage, work: () => void): number {
+  const { exec } = memory.sql;
+  let rows = 0;
+  const counting: typeof exec = (text, ...values) => {
+    const result = exec<never>(text, ...values).toArray();
+    rows += result.length;
+    return Object.assign(result.values(), { toArray: () => result });
+  };
+  Object.assign(memory.sql, { exec: counting });
+  work();
+  Object.assign(memory.sql, { exec });
+  return rows;
+}

@@ -70,7 +70,7 @@ export class ChangeLog {
 
   /** The sequence before the first change since a moment, ms since the epoch; null if there is no such change. */
   sequenceBefore(moment: number): number | null {
-    for (const step of this.#log.stepsFrom(this.#log.firstSince(moment))) {
+    for (const step of this.#stepsWithChanges(this.#log.firstSince(moment))) {
       const first = changesOf(step).find(({ at }) => at >= moment);
       if (first !== undefined) return first.sequence - 1;
     }
@@ -135,8 +135,17 @@ export class ChangeLog {
   }
 
   *#after(since: number): Generator<Logged> {
-    for (const step of this.#log.stepsFrom(this.#log.firstAfter(since))) {
+    for (const step of this.#stepsWithChanges(this.#log.firstAfter(since))) {
       yield* changesOf(step).filter(({ sequence }) => sequence > since);
+    }
+  }
+
+  /** The steps from a position on, without those behind the first that have no change: there may be very many in a row. */
+  *#stepsWithChanges(position: number): Generator<StoredStep> {
+    for (let at = position; at <= this.#log.last; ) {
+      const step = this.#log.stepAt(at);
+      yield step;
+      at = this.#log.nextChangeAfter(step);
     }
   }
 }

@@ -214,10 +214,25 @@ export class StepLog {
     return body.length;
   }
 
+  /** The step at a position, which must be that of a step. */
+  stepAt(position: number): StoredStep {
+    const [row] = this.#sql
+      .exec<{ parts: number; at: number; sequence: number; body: ArrayBuffer }>(
+        'SELECT parts, at, sequence, body FROM log WHERE position = ?',
+        position,
+      )
+      .toArray();
+    assert(row !== undefined && row.parts > 0, 'a step begins at this position');
+    const { parts, at, sequence } = row;
+    let body = unpackBytes(row.body);
+    for (let part = 1; part < parts; part += 1) body += unpackBytes(this.#partAt(position + part));
+    return { ...decodeStep(body), position, next: position + parts, at, sequence };
+  }
+
   /** The steps from a position on, in order. The position must be that of a step, or beyond the last. */
   *stepsFrom(position: number): Generator<StoredStep> {
     for (let at = Math.max(position, this.#first); at <= this.#last; ) {
-      const step = this.#read(at);
+      const step = this.stepAt(at);
       yield step;
       at = step.next;
     }
@@ -225,17 +240,26 @@ export class StepLog {
 
   /** The position of the first step with a later sequence; that of the next step if there is none. */
   firstAfter(sequence: number): number {
-    return this.#firstWhere(
-      (position) =>
-        this.#column('SELECT sequence AS value FROM log WHERE position = ?', position) > sequence,
-    );
+    return this.#firstWhere(this.#first, this.next, (at) => this.#sequenceAt(at) > sequence);
+  }
+
+  /** The position of the first step with a later sequence than `step`, behind it. It looks in growing strides. */
+  nextChangeAfter({ sequence, next }: Pick<StoredStep, 'sequence' | 'next'>): number {
+    const isBeyond = (at: number) => this.#sequenceAt(at) > sequence;
+    let low = next;
+    for (let at = low, stride = 1; at < this.next; at += stride, stride *= 2) {
+      if (isBeyond(at)) return this.#firstWhere(low, at, isBeyond);
+      low = at + 1;
+    }
+    return this.#firstWhere(low, this.next, isBeyond);
   }
 
   /** The position of the first step at a moment (ms since the epoch) or later. */
   firstSince(moment: number): number {
     return this.#firstWhere(
-      (position) =>
-        this.#column('SELECT at AS value FROM log WHERE position = ?', position) >= moment,
+      this.#first,
+      this.next,
+      (at) => this.#column('SELECT at AS value FROM log WHERE position = ?', at) >= moment,
     );
   }
 
@@ -354,7 +378,7 @@ export class StepLog {
     ranges: () => Iterable<{ first: number; last: number }>,
   ): Generator<StoredStep> {
     const recent = this.#recent.get(find) ?? this.#older.get(find) ?? 0;
-    if (recent >= this.#first) yield this.#read(recent);
+    if (recent >= this.#first) yield this.stepAt(recent);
     // The memory has only the newest step of those with the same fingerprint.
     if (recent > this.#indexedTo) {
       yield* this.#stepsIn({ first: this.#indexedTo + 1, last: recent - 1 }, find);
@@ -371,21 +395,7 @@ export class StepLog {
         packBytes(find),
       )
       .toArray();
-    for (const { position } of rows) yield this.#read(position);
-  }
-
-  #read(position: number): StoredStep {
-    const [row] = this.#sql
-      .exec<{ parts: number; at: number; sequence: number; body: ArrayBuffer }>(
-        'SELECT parts, at, sequence, body FROM log WHERE position = ?',
-        position,
-      )
-      .toArray();
-    assert(row !== undefined && row.parts > 0, 'a step begins at this position');
-    const { parts, at, sequence } = row;
-    let body = unpackBytes(row.body);
-    for (let part = 1; part < parts; part += 1) body += unpackBytes(this.#partAt(position + part));
-    return { ...decodeStep(body), position, next: position + parts, at, sequence };
+    for (const { position } of rows) yield this.stepAt(position);
   }
 
   #partAt(position: number): ArrayBuffer {
@@ -404,19 +414,23 @@ export class StepLog {
       )
       .toArray();
     assert(row !== undefined, 'a log with rows has a step');
-    return this.#read(row.position);
+    return this.stepAt(row.position);
   }
 
-  /** The first position for which `isBeyond` is true, as it is for all after that; the next one if there is none. */
-  #firstWhere(isBeyond: (position: number) => boolean): number {
-    let low = this.#first;
-    let high = this.next;
+  /** The first position from `from` on, before `end`, for which `isBeyond` is true, as for all after it; else `end`. */
+  #firstWhere(from: number, end: number, isBeyond: (position: number) => boolean): number {
+    let low = from;
+    let high = end;
     while (low < high) {
       const middle = Math.floor((low + high) / 2);
       if (isBeyond(middle)) high = middle;
       else low = middle + 1;
     }
     return low;
+  }
+
+  #sequenceAt(position: number): number {
+    return this.#column('SELECT sequence AS value FROM log WHERE position = ?', position);
   }
 
   #column(statement: string, position: number): number {

@@ -1,0 +1,39 @@
+import { describe, expect, it } from 'vitest';
+import type { CoordinatorStorage } from '../../functions/coordinator/storage/coordinator-storage.ts';
+import { MemoryStorage } from './sqlite.ts';
+import { begun, commit, rowsRead, writeOf } from './stored.ts';
+
+/** The cost of a look into the log at its worst. */
+
+const all = { limit: 1_000, prefixes: [], values: true, members: true };
+
+function reject(storage: CoordinatorStorage, number: number, at: number): void {
+  const { record, ...write } = writeOf(number, at);
+  const rejection = { ...record, outcome: 'rejected' as const, sequence: null, part: '[1,0,null]' };
+  storage.write([{ kind: 'reject', writes: [{ ...write, record: rejection }], now: at }]);
+}
+
+describe('many rejected writes', () => {
+  const memory = new MemoryStorage();
+  const { storage } = begun(memory);
+  commit(storage, 1, { at: 10 });
+  for (let number = 0; number < 3_000; number += 1) reject(storage, 10_000 + number, 20);
+  commit(storage, 2, { at: 30 });
+  for (let number = 0; number < 3_000; number += 1) reject(storage, 20_000 + number, 40);
+
+  it.each<[string, () => unknown, unknown]>([
+    ['the newest change', () => storage.changes.newest()?.sequence, 2],
+    ['a page', () => storage.changes.page({ ...all, since: 0 }, 2), { kind: 'page', next: 2 }],
+    ['the last page', () => storage.changes.page({ ...all, since: 1 }, 2), { next: 2 }],
+    ['the writes to recover', () => storage.changes.recoverable(0), [{}, { sequence: 2 }]],
+    ['the change at a moment', () => storage.changes.sequenceBefore(15), 1],
+    ['no change since a moment', () => storage.changes.sequenceBefore(35), null],
+  ])('are passed over by %s', (_look, look, expected) => {
+    const read = rowsRead(memory, () => {
+      const found = look();
+      if (typeof expected === 'object' && expected !== null) expect(found).toMatchObject(expected);
+      else expect(found).toBe(expected);
+    });
+    expect(read).toBeLessThan(120);
+  });
+});
