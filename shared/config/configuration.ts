@@ -184,7 +184,9 @@ export const environmentSchema = z
       .describe('The time for which decided writes and the change feed are kept.'),
     LOCKSTEP_KEPT_WRITES: whole('of writes', 1, limits.decisionsKeptMaximum)
       .default(limits.decisionsKept)
-      .describe('The number of decided writes that are kept; the oldest are dropped first.'),
+      .describe(
+        'The number of decided writes that are kept; the oldest are dropped first, but none within a minute.',
+      ),
     LOCKSTEP_KEPT_BYTES: whole('of bytes', limits.keptBytesMinimum, limits.keptBytesMaximum)
       .default(limits.keptBytesDefault)
       .describe(

@@ -31,6 +31,15 @@ function rejected(storage: CoordinatorStorage, number: number, decidedAt: number
   storage.write([{ kind: 'reject', writes: [{ ...write, record: rejection }], now: decidedAt }]);
 }
 
+/** An event reports to two endpoints that a write was given up. */
+function abort(storage: CoordinatorStorage, number: number, at: number): void {
+  const record = { id: `0-${number}`, transaction: null, sequence: null, part: '' };
+  const write = { record, keys: [], commands: [], callback: null };
+  const event = { id: `e${number}`, type: 'write.aborted' as const, at, write, values: false };
+  const events = ['one', 'two'].map((endpoint) => ({ ...event, endpoint, reason: 'expired' }));
+  storage.write([{ kind: 'queue-events', events, callback: null }]);
+}
+
 const countOf = (memory: MemoryStorage, table: string) =>
   Number(memory.sql.exec(`SELECT count(*) AS n FROM ${table}`).toArray()[0]?.n);
 
@@ -135,6 +144,25 @@ describe('pruning', () => {
     pruneAll(storage, 10, { keptMs: 0, keptWrites: 1 });
     expect(storage.horizon).toEqual([1, 3]);
     expect(storage.decisionsOf([[1, 3]])).toEqual([]);
+  });
+
+  it('keeps the record of a write, and the note that one was given up, for a minute, however many others follow', () => {
+    const memory = new MemoryStorage();
+    const { storage } = begun(memory, { keptWrites: 1 });
+    const now = 10 * hour;
+    abort(storage, 1, now);
+    rejected(storage, 2, now);
+    store(storage, [writeOf(3, now)], 3);
+    for (let sequence = 4; sequence <= 50; sequence += 1) {
+      store(storage, [writeOf(sequence, now)], sequence);
+    }
+    pruneAll(storage, now + limits.keptMsMinimum - 1);
+    expect(storage.abandoned('0-1')).toBe('expired');
+    expect(storage.recordOf('0-2')?.record.outcome).toBe('rejected');
+    expect(storage.recordOf('0-3')?.record.sequence).toBe(3);
+    pruneAll(storage, now + limits.keptMsMinimum);
+    expect(countOf(memory, 'log')).toBe(1);
+    expect(storage.abandoned('0-1')).toBeNull();
   });
 
   it('drops a step of several rows whole', () => {

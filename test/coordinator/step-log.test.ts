@@ -76,7 +76,10 @@ describe('a log of many steps', () => {
 
   it('drops the rows of the index with the last of their steps', () => {
     const other = filled(2 * limits.stepsPerIndex);
-    pruneAll(other.storage, limits.keptMsMinimum, { keptMs: limits.keptMsMinimum, keptWrites: 1 });
+    pruneAll(other.storage, 2 * limits.keptMsMinimum, {
+      keptMs: limits.keptMsMinimum,
+      keptWrites: 1,
+    });
     const rows = other.memory.sql.exec('SELECT count(*) AS n FROM log_index').toArray();
     expect(rows).toEqual([{ n: 0 }]);
     expect(other.storage.recordOf('0-5')).toBeNull();

@@ -445,11 +445,15 @@ function stepOf(writes: readonly StorageWrite[]): LoggedWrites {
         at = Math.max(at, ...write.changes.map((change) => change.at));
         break;
       case 'queue-events': {
-        // An event reports the write as aborted, so it must not be committed later if its sender sends it again.
-        const aborted = write.events.filter(({ type }) => type === 'write.aborted');
-        for (const { write: subject, reason = '' } of aborted) {
-          abandoned.push({ id: subject.record.id, reason });
-        }
+        // An event reports the write as aborted, so it must not be committed later if its sender sends it again. One that
+        // a transaction has rejected has a record.
+        const aborted = write.events.filter(
+          ({ type, write: { record } }) => type === 'write.aborted' && record.transaction === null,
+        );
+        const reasons = new Map(
+          aborted.map((event) => [event.write.record.id, event.reason ?? '']),
+        );
+        abandoned.push(...[...reasons].map(([id, reason]) => ({ id, reason })));
         at = Math.max(at, ...aborted.map((event) => event.at));
         if (aborted.length === 0) continue;
         break;

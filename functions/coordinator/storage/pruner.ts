@@ -47,19 +47,24 @@ export class Pruner {
     return this.#storage.transactionSync(() => {
       const leastMs = pruned.isPressed ? limits.keptMsMinimum : pruned.keptMs;
       const before = now - Math.min(leastMs, pruned.keptMs);
-      const steps = this.#dropSteps(before, pruned.keptWrites);
+      const young = now - Math.min(limits.keptMsMinimum, pruned.keptMs);
+      const steps = this.#dropSteps(before, young, pruned.keptWrites);
       // The next life may run on a machine whose clock is behind this one's.
       const answers = this.#answers.drop(now - limits.keysGraceMs, limits.rowsPerPrune);
       return steps || answers;
     });
   }
 
-  /** Drops steps from the beginning of the log. It stops at the oldest commit that some region has yet to apply. */
-  #dropSteps(before: number, keptWrites: number): boolean {
+  /**
+   * Drops steps from the beginning of the log. It stops at the oldest commit that some region has yet to apply, and at
+   * those after `young`, however many there are: a write that is sent again must find its record, or the note that it was
+   * reported as aborted.
+   */
+  #dropSteps(before: number, young: number, keptWrites: number): boolean {
     const { open } = this.#pruned;
     const steps = this.#log.oldest(limits.rowsPerPrune);
     const isKept = ({ last, at, sequence }: OldStep) =>
-      last >= open || (at > before && sequence > this.#log.sequence - keptWrites);
+      last >= open || at > young || (at > before && sequence > this.#log.sequence - keptWrites);
     const kept = steps.findIndex(isKept);
     const dropped = kept < 0 ? steps : steps.slice(0, kept);
     const last = dropped.at(-1)?.last;
