@@ -113,6 +113,11 @@ async function received(
 /** Reads the body; null if it is larger than the limit. */
 async function boundedText(response: Response): Promise<string | null> {
   if (response.body === null) return '';
+  // A body of an announced length ends there, and costs much less without a reader.
+  const length = response.headers.get('content-length');
+  if (length !== null && response.headers.get('content-encoding') === null) {
+    if (Number(length) <= limits.answerBytes) return response.text();
+  }
   const reader: ReadableStreamDefaultReader<Uint8Array> = response.body.getReader();
   const decoder = new TextDecoder();
   const pieces: string[] = [];
