@@ -36,7 +36,7 @@ export function createApp(dependencies: EdgeDependencies): EdgeApp {
   const scripts = new EdgeScripts(dependencies);
   const sender = new WriteSender(dependencies);
   const upstash = serveUpstash(dependencies, { reader, scripts, sender }, authenticate);
-  app.get('/healthz', (context) => answerJson(context, { ok: true }));
+  app.get('/healthz', () => answerJson({ ok: true }));
   mountDocs(app, dependencies);
   mountWrites(app, dependencies, sender, guard);
   mountReads(app, dependencies, { reader, scripts }, guard);

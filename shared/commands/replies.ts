@@ -76,11 +76,22 @@ export function snapshotReplyOf(raw: RawReply): SnapshotReply {
  * number. Undefined members are omitted.
  */
 export function jsonText(value: unknown): string {
+  try {
+    return JSON.stringify(value);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    // JSON.stringify refuses the few values that hold such an integer.
+    return exactJsonText(value);
+  }
+}
+
+function exactJsonText(value: unknown): string {
   if (typeof value === 'bigint') return `"${value}"`;
-  if (Array.isArray(value)) return `[${value.map((item) => jsonText(item ?? null)).join(',')}]`;
+  if (Array.isArray(value))
+    return `[${value.map((item) => exactJsonText(item ?? null)).join(',')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
   const members = Object.entries(value).filter(([, member]) => member !== undefined);
-  return `{${members.map(([name, member]) => `${JSON.stringify(name)}:${jsonText(member)}`).join(',')}}`;
+  return `{${members.map(([name, member]) => `${JSON.stringify(name)}:${exactJsonText(member)}`).join(',')}}`;
 }
 
 /** Converts a region's reply to the form that clients get. */

@@ -155,7 +155,7 @@ export function mountAdminRegions(
     foundRoute,
   ];
   for (const route of routes) app.openAPIRegistry.registerPath(route);
-  app.get(listRoute.getRoutingPath(), guard('admin'), (context) => list(context, dependencies));
+  app.get(listRoute.getRoutingPath(), guard('admin'), () => list(dependencies));
   app.post(addRoute.getRoutingPath(), guard('admin'), repeatable(dependencies), (context) =>
     add(context, dependencies),
   );
@@ -217,7 +217,7 @@ export async function sendCommand(
   const { kind, detail } = answer.value;
   switch (kind) {
     case 'taken':
-      return answerJson(context, { detail }, 202);
+      return answerJson({ detail }, 202);
     case 'refused': {
       const { keys } = answer.value;
       return answerProblem(context, failure('order-refused', detail, keys && { keys }).problem);
@@ -231,7 +231,7 @@ function idOf(context: EdgeContext): RegionId {
   return context.req.param('id') ?? '';
 }
 
-async function list(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
+async function list(dependencies: EdgeDependencies): Promise<Response> {
   const { regions, status, problem } = await askRegions(dependencies);
   const presented = shownRegions(regions, status).map((region) => {
     const known = status?.regions.find((one) => one.region === region.id);
@@ -244,7 +244,7 @@ async function list(context: EdgeContext, dependencies: EdgeDependencies): Promi
     };
   });
   const coordinators = status === null ? [] : [presentCoordinator(status)];
-  return answerJson(context, { regions: presented, coordinators });
+  return answerJson({ regions: presented, coordinators });
 }
 
 async function add(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {

@@ -111,7 +111,7 @@ async function presentHistory(
   const history = await callCoordinator(dependencies, onlyShard, 'history', before, limit);
   if (!history.ok) return answerProblem(context, history.problem);
   const last = history.value.at(-1)?.sequence ?? null;
-  return answerJson(context, {
+  return answerJson({
     members: history.value.map(presentMemberChange),
     before: history.value.length < limit ? null : last,
   });
@@ -150,7 +150,7 @@ async function presentInDoubt(
   const ages = new Map(
     doubt.value.transactions.map((open: OpenTransaction) => [open.transaction, open.ageMs]),
   );
-  return answerJson(context, {
+  return answerJson({
     ...doubt.value,
     locks: locks.map(({ region, key, holder }) => {
       const [incarnation, sequence] = holder;

@@ -32,9 +32,9 @@ export function mountRegions(
   guard: Guard,
 ): void {
   app.openAPIRegistry.registerPath(getRoute);
-  app.get(getRoute.getRoutingPath(), guard('read'), async (context) => {
+  app.get(getRoute.getRoutingPath(), guard('read'), async () => {
     const { regions, status, problem } = await askRegions(dependencies);
-    return answerJson(context, {
+    return answerJson({
       regions: shownRegions(regions, status).map((region) =>
         presentRegion(region, status, problem),
       ),

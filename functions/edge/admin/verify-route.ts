@@ -111,7 +111,7 @@ async function verify(context: EdgeContext, dependencies: EdgeDependencies): Pro
   const { checked, differing, restless, next } = slice.value;
   const presented = await presentDifferences(dependencies, differing);
   if (!presented.ok) return answerProblem(context, presented.problem);
-  return answerJson(context, {
+  return answerJson({
     checked,
     differing: presented.value,
     undecided: restless.map(presentKey),
@@ -243,8 +243,8 @@ async function repair(context: EdgeContext, dependencies: EdgeDependencies): Pro
       );
     }
   }
-  if (details.length > 0) return answerJson(context, { detail: details.join(' ') }, 202);
-  return answerJson(context, {
+  if (details.length > 0) return answerJson({ detail: details.join(' ') }, 202);
+  return answerJson({
     detail: 'All voters hold the same values for these keys. There is nothing to repair.',
   });
 }

@@ -130,7 +130,7 @@ async function answerPage(
   const page = await lookUp(dependencies, asked);
   if (!page.ok) return answerProblem(context, page.problem);
   const { changes, next, newest } = page.value;
-  return answerJson(context, { changes: changes.map(presentChange), next, newest });
+  return answerJson({ changes: changes.map(presentChange), next, newest });
 }
 
 /** The page after `since`, or its problem. Without `since`, an empty page at the newest change. */

@@ -30,7 +30,7 @@ export function mountDoctor(
   guard: Guard,
 ): void {
   app.openAPIRegistry.registerPath(getRoute);
-  app.get(getRoute.getRoutingPath(), guard('admin'), async (context) => {
+  app.get(getRoute.getRoutingPath(), guard('admin'), async () => {
     const { regions, status } = await askRegions(dependencies);
     const { configuration } = dependencies;
     const diagnosis = await diagnose({
@@ -41,6 +41,6 @@ export function mountDoctor(
       regionOf: (region) => dependencies.regionOf(region),
       now: () => dependencies.now(),
     });
-    return answerJson(context, diagnosis);
+    return answerJson(diagnosis);
   });
 }

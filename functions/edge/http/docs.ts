@@ -63,6 +63,6 @@ export function mountDocs(
       return answerProblem(context, failure('not-found', detail, { names }).problem);
     }
     const { status, title, remedy } = problemKinds[name];
-    return answerJson(context, { type: problemType(name), title, status, remedy });
+    return answerJson({ type: problemType(name), title, status, remedy });
   });
 }

@@ -26,17 +26,18 @@ export function idempotencyKeyOf(context: EdgeContext): Result<string | null> {
 }
 
 /**
- * As {@link idempotencyKeyOf}, with the id of the caller's token and a digest of `asked`, the meaning of the request.
+ * As {@link idempotencyKeyOf}, with the id of the caller's token and a digest of the meaning of the request, which
+ * `askedOf` returns.
  */
 export async function clientKeyOf(
   context: EdgeContext,
-  asked: unknown,
+  askedOf: () => unknown,
 ): Promise<Result<ClientKey | null>> {
   const brought = idempotencyKeyOf(context);
   if (!brought.ok) return brought;
   if (brought.value === null) return success(null);
   const key = brought.value;
-  const bytes = new TextEncoder().encode(JSON.stringify(asked));
+  const bytes = new TextEncoder().encode(JSON.stringify(askedOf()));
   const sha256 = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
   const digest = Array.from(sha256, (byte) => byte.toString(16).padStart(2, '0')).join('');
   return success({ token: context.get('caller').id, key, digest });

@@ -30,24 +30,34 @@ export type EdgeContext = Context<EdgeEnvironment>;
  * stale.
  */
 export function answerJson(
-  context: EdgeContext,
   value: unknown,
   status: ContentfulStatusCode = 200,
   headers: Readonly<Record<string, string>> = {},
 ): Response {
-  return context.body(jsonText(value), status, {
-    'Content-Type': 'application/json; charset=utf-8',
-    'Cache-Control': 'no-store',
-    ...headers,
+  return new Response(jsonText(value), {
+    status,
+    headers: {
+      'Content-Type': 'application/json; charset=utf-8',
+      'Cache-Control': 'no-store',
+      ...headers,
+    },
   });
 }
 
 /** Answers with a problem of RFC 9457 whose `instance` is the request id. */
-export function answerProblem(context: EdgeContext, problem: Problem): Response {
+export function answerProblem(
+  context: EdgeContext,
+  problem: Problem,
+  headers: Readonly<Record<string, string>> = {},
+): Response {
   const body = jsonText(problemBody(problem, context.get('requestId') ?? 'unknown'));
-  return context.body(body, problemKinds[problem.name].status, {
-    'Content-Type': 'application/problem+json; charset=utf-8',
-    'Cache-Control': 'no-store',
-    ...problem.headers,
+  return new Response(body, {
+    status: problemKinds[problem.name].status,
+    headers: {
+      'Content-Type': 'application/problem+json; charset=utf-8',
+      'Cache-Control': 'no-store',
+      ...headers,
+      ...problem.headers,
+    },
   });
 }

@@ -160,7 +160,7 @@ async function getKey(
     return context.body(null, 304, { ...headers, ETag: etag });
   }
   const answer = { key: key.value, type: found.type, value: found.value };
-  return answerJson(context, answer, 200, { ...headers, ETag: etag });
+  return answerJson(answer, 200, { ...headers, ETag: etag });
 }
 
 async function putKey(
@@ -174,9 +174,9 @@ async function putKey(
   if (!key.ok) return answerProblem(context, key.problem);
   const body = await readJson(context.req.raw);
   if (!body.ok) return answerProblem(context, body.problem);
-  const asked = askedOfKey(key.value, body.value, conditionsOf(context));
+  const askedOf = () => askedOfKey(key.value, body.value, conditionsOf(context));
   const shaped = checkShape(body.value, putSchema);
-  if (!shaped.ok) return sendWrite(context, parts, asked, shaped, startedAt, { mapProblem });
+  if (!shaped.ok) return sendWrite(context, parts, askedOf, shaped, startedAt, { mapProblem });
   const value = String(shaped.value.value);
   const { expiresInMs } = shaped.value;
   const expiry = expiresInMs === undefined ? [] : ['PX', String(expiresInMs)];
@@ -186,7 +186,7 @@ async function putKey(
     : checks;
   const etag = await etagOf('string', bytesOfText(value));
   const changes = { headers: { ETag: etag }, mapProblem };
-  return sendWrite(context, parts, asked, draft, startedAt, changes);
+  return sendWrite(context, parts, askedOf, draft, startedAt, changes);
 }
 
 async function deleteKey(
@@ -198,10 +198,10 @@ async function deleteKey(
   const startedAt = dependencies.now();
   const key = writtenKeyOf(context);
   if (!key.ok) return answerProblem(context, key.problem);
-  const asked = askedOfKey(key.value, null, conditionsOf(context));
+  const askedOf = () => askedOfKey(key.value, null, conditionsOf(context));
   const checks = await readPreconditions(context, dependencies, reader, key.value);
   const draft = checks.ok ? success(draftOf([['DEL', key.value]], checks.value)) : checks;
-  return sendWrite(context, parts, asked, draft, startedAt, { mapProblem });
+  return sendWrite(context, parts, askedOf, draft, startedAt, { mapProblem });
 }
 
 /** The key of a write. Refuses a query: it may be the rest of an unescaped key, or be meant for the body. */

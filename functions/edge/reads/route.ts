@@ -69,7 +69,7 @@ export function mountReads(
     }
     const { region, attempts, via } = snapshot.value;
     const answer = { results, region, consistency, via, attempts };
-    return answerJson(context, answer, 200, snapshotHeaders(snapshot.value, consistency));
+    return answerJson(answer, 200, snapshotHeaders(snapshot.value, consistency));
   });
 }
 

@@ -53,9 +53,13 @@ export class SharedSnapshots {
     client: ReadableRegion,
     members: readonly SharedCallMember<SnapshotRequest, SnapshotResult | null>[],
   ): Promise<void> {
-    const { request, positions } = merged(members.map(({ item }) => item));
     const { readTimeoutMs } = this.#dependencies.configuration;
-    const result = await client.shortSnapshot(request, readTimeoutMs).catch(() => lost);
+    const take = (request: SnapshotRequest) =>
+      client.shortSnapshot(request, readTimeoutMs).catch(() => lost);
+    const [only] = members;
+    if (members.length === 1 && only !== undefined) return only.give(await take(only.item));
+    const { request, positions } = merged(members.map(({ item }) => item));
+    const result = await take(request);
     for (const { item, give } of members) {
       give(result?.kind === 'read' ? partOf(result, item, positions) : result);
     }

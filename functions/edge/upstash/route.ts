@@ -1,5 +1,4 @@
 /** Serves the REST protocol of Upstash: authenticates, parses, executes, and encodes the reply. */
-import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { planOf } from '../../../shared/upstash/plan.ts';
 import {
   bytesOf,
@@ -100,7 +99,7 @@ async function answer(
   }
   const asked = parseUpstash({ method: context.req.method, target, body: body.value });
   if ('error' in asked) return refuse(context, dependencies, asked);
-  const key = await clientKeyOf(context, asked);
+  const key = await clientKeyOf(context, () => asked);
   if (!key.ok) {
     const error = `ERR ${key.problem.detail}`;
     return refuse(context, dependencies, { status: 400, error });
@@ -160,8 +159,9 @@ function refuse(
   dependencies: EdgeDependencies,
   { status, error }: UpstashRefusal,
 ): Response {
-  if (status === 405) context.header('Allow', 'GET, HEAD, OPTIONS, POST, PUT');
-  return send(context, dependencies, refused(status, error));
+  const headers: PlannedReply['headers'] =
+    status === 405 ? { Allow: 'GET, HEAD, OPTIONS, POST, PUT' } : {};
+  return send(context, dependencies, { ...refused(status, error), headers });
 }
 
 function send(context: EdgeContext, dependencies: EdgeDependencies, reply: PlannedReply): Response {
@@ -170,14 +170,13 @@ function send(context: EdgeContext, dependencies: EdgeDependencies, reply: Plann
   // write.
   const token = reply.wrote || !syncToken.test(given) ? dependencies.uuid() : given;
   const isBinary = reply.format === 'resp2';
-  return context.body(
-    isBinary ? bytesOf(reply.body) : reply.body,
-    reply.status as ContentfulStatusCode,
-    {
+  return new Response(isBinary ? bytesOf(reply.body) : reply.body, {
+    status: reply.status,
+    headers: {
       'Content-Type': isBinary ? 'application/octet-stream' : 'application/json',
       'Cache-Control': 'no-store',
       'Upstash-Sync-Token': token,
       ...reply.headers,
     },
-  );
+  });
 }

@@ -192,7 +192,7 @@ function mountWebhookKeys(app: OpenAPIHono<EdgeEnvironment>, dependencies: EdgeD
       if (!key.ok) return answerProblem(context, key.problem);
       keys = [presentKey(key.value)];
     }
-    return answerJson(context, { keys }, 200, { 'Cache-Control': 'public, max-age=300' });
+    return answerJson({ keys }, 200, { 'Cache-Control': 'public, max-age=300' });
   });
 }
 
@@ -208,7 +208,7 @@ async function sendTest(context: EdgeContext, dependencies: EdgeDependencies): P
   const handover = { target: null, signingKey: key.value, events: [event] };
   const sent = await callCourier(dependencies, event.endpoint, 'deliver', event.endpoint, handover);
   if (!sent.ok) return answerProblem(context, sent.problem);
-  return answerJson(context, { event: event.id }, 202);
+  return answerJson({ event: event.id }, 202);
 }
 
 /** A test event of the requested type, otherwise of the first type that the webhook subscribes to. */
@@ -240,7 +240,7 @@ async function rotate(context: EdgeContext, dependencies: EdgeDependencies): Pro
     overlapMs,
   );
   if (!rotated.ok) return answerProblem(context, rotated.problem);
-  return answerJson(context, { secret, overlapMs });
+  return answerJson({ secret, overlapMs });
 }
 
 /**
@@ -274,7 +274,7 @@ async function list(context: EdgeContext, dependencies: EdgeDependencies): Promi
   const page = await callCourier(dependencies, endpoint, 'deliveries', { state, before, limit });
   if (!page.ok) return answerProblem(context, page.problem);
   const deliveries = page.value.deliveries.map((record) => presentDelivery(record, whole));
-  return answerJson(context, { deliveries, before: page.value.before });
+  return answerJson({ deliveries, before: page.value.before });
 }
 
 async function show(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
@@ -284,7 +284,7 @@ async function show(context: EdgeContext, dependencies: EdgeDependencies): Promi
   const event = context.req.param('event') ?? '';
   const detail = await callCourier(dependencies, endpoint, 'delivery', event);
   if (!detail.ok) return answerProblem(context, detail.problem);
-  if (detail.value !== null) return answerJson(context, presentDetail(detail.value, whole));
+  if (detail.value !== null) return answerJson(presentDetail(detail.value, whole));
   return answerProblem(context, unknownDelivery().problem);
 }
 
@@ -313,7 +313,7 @@ async function replay(context: EdgeContext, dependencies: EdgeDependencies): Pro
     if (known.value === null) return answerProblem(context, unknownDelivery().problem);
   }
   if (!('since' in what) || isCallback(endpoint.value)) {
-    return answerJson(context, { replayed: replayed.value, recovered: 0 });
+    return answerJson({ replayed: replayed.value, recovered: 0 });
   }
   const recovered = await callCoordinator(
     dependencies,
@@ -323,7 +323,7 @@ async function replay(context: EdgeContext, dependencies: EdgeDependencies): Pro
     what.since,
   );
   if (!recovered.ok) return answerProblem(context, recovered.problem);
-  return answerJson(context, { replayed: replayed.value, recovered: recovered.value ?? 0 });
+  return answerJson({ replayed: replayed.value, recovered: recovered.value ?? 0 });
 }
 
 /** The endpoint of callbacks, or of a subscription that the caller may change. */

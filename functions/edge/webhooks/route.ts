@@ -167,8 +167,8 @@ async function createWebhook(
   const known = created.value;
   const headers = { Location: `/v1/webhooks/${known?.endpoint ?? subscription.endpoint}` };
   const caller = context.get('caller');
-  if (known !== null) return answerJson(context, presentWebhook(known, caller), 200, headers);
-  return answerJson(context, { ...presentWebhook(subscription, caller), secret }, 201, headers);
+  if (known !== null) return answerJson(presentWebhook(known, caller), 200, headers);
+  return answerJson({ ...presentWebhook(subscription, caller), secret }, 201, headers);
 }
 
 /**
@@ -208,13 +208,13 @@ async function listWebhooks(
   if (!subscriptions.ok) return answerProblem(context, subscriptions.problem);
   const caller = context.get('caller');
   const webhooks = subscriptions.value.map((one) => presentWebhook(one, caller));
-  return answerJson(context, { webhooks });
+  return answerJson({ webhooks });
 }
 
 async function getWebhook(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
   const found = await findWebhook(context, dependencies);
   if (!found.ok) return answerProblem(context, found.problem);
-  return answerJson(context, presentWebhook(found.value, context.get('caller')));
+  return answerJson(presentWebhook(found.value, context.get('caller')));
 }
 
 async function changeWebhook(
@@ -227,7 +227,7 @@ async function changeWebhook(
   if (!found.ok) return answerProblem(context, found.problem);
   const changed = await change(context, dependencies, found.value, body.value);
   if (!changed.ok) return answerProblem(context, changed.problem);
-  return answerJson(context, presentWebhook(changed.value, context.get('caller')));
+  return answerJson(presentWebhook(changed.value, context.get('caller')));
 }
 
 async function change(

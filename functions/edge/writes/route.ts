@@ -110,7 +110,8 @@ export function mountWrites(
     const body = await readJson(context.req.raw);
     if (!body.ok) return answerProblem(context, body.problem);
     const draft = await draftFrom(body.value, dependencies, context);
-    return sendWrite(context, { dependencies, sender }, askedByWrite(body.value), draft, startedAt);
+    const askedOf = () => askedByWrite(body.value);
+    return sendWrite(context, { dependencies, sender }, askedOf, draft, startedAt);
   });
 
   app.openAPIRegistry.registerPath(getRoute);
@@ -122,9 +123,7 @@ export function mountWrites(
     }
     const status = await callCoordinator(dependencies, onlyShard, 'status', id);
     const presented = status.ok ? presentStatus(id, status.value) : status;
-    return presented.ok
-      ? answerJson(context, presented.value)
-      : answerProblem(context, presented.problem);
+    return presented.ok ? answerJson(presented.value) : answerProblem(context, presented.problem);
   });
 }
 
@@ -163,19 +162,19 @@ async function draftFrom(
 }
 
 /**
- * Sends a write to the coordinator and answers with its outcome. `asked` is the meaning of the request, which its
- * Idempotency-Key must match. If the draft is refused, a kept response comes first: a write that was executed once gets
+ * Sends a write to the coordinator and answers with its outcome. `askedOf` returns the meaning of the request, which
+ * its Idempotency-Key must match. If the draft is refused, a kept response comes first: a write that was executed once gets
  * the same response while its key is kept, even if this release would refuse it.
  */
 export async function sendWrite(
   context: EdgeContext,
   { dependencies, sender }: WriteParts,
-  asked: unknown,
+  askedOf: () => unknown,
   draft: Result<WriteDraft>,
   startedAt: number,
   changes: ResponseChanges = {},
 ): Promise<Response> {
-  const key = await clientKeyOf(context, asked);
+  const key = await clientKeyOf(context, askedOf);
   if (!key.ok) return answerProblem(context, key.problem);
   const sound = draft.ok ? checked(draft.value, dependencies) : draft;
   if (!sound.ok) return presentFirst(context, dependencies, key.value, sound.problem, changes);
@@ -184,17 +183,16 @@ export async function sendWrite(
   const request: WriteRequest = { ...sound.value, id, idempotency, again: false };
   const isAsync = prefersAsync(context.req.header('prefer'));
   // Set before the outcome: the delivery log of the callback is found only by this id, also if the write fails.
-  if (request.callback !== null) {
-    context.header('Lockstep-Callback', request.callback.endpoint);
-  }
+  const headers: Record<string, string> = {};
+  if (request.callback !== null) headers['Lockstep-Callback'] = request.callback.endpoint;
   const sentAt = dependencies.now();
   const background = (work: Promise<void>) => dependencies.inBackground(context, work);
   const answer = await (isAsync ? sender.accept(request) : sender.send(request, background));
-  if (!answer.ok) return answerProblem(context, answer.problem);
-  const timing = serverTiming(answer.value, sentAt - startedAt, dependencies.now() - sentAt);
-  context.header('Server-Timing', timing);
-  if (isAsync) context.header('Preference-Applied', 'respond-async');
-  return present(context, answer.value, request, changes);
+  if (!answer.ok) return answerProblem(context, answer.problem, headers);
+  const waitedMs = dependencies.now() - sentAt;
+  headers['Server-Timing'] = serverTiming(answer.value, sentAt - startedAt, waitedMs);
+  if (isAsync) headers['Preference-Applied'] = 'respond-async';
+  return present(context, answer.value, request, changes, headers);
 }
 
 function present(
@@ -202,15 +200,17 @@ function present(
   answer: WriteAnswer,
   request: Pick<WriteRequest, 'ops' | 'checks' | 'ack'>,
   { headers = {}, mapProblem = (problem) => problem }: ResponseChanges,
+  ofAll: Readonly<Record<string, string>> = {},
 ): Response {
-  if (isReplayed(answer)) context.header('Idempotency-Replayed', 'true');
-  for (const [name, value] of Object.entries(keptHeaders([answer]))) context.header(name, value);
+  const named = { ...ofAll, ...keptHeaders([answer]) };
+  if (isReplayed(answer)) named['Idempotency-Replayed'] = 'true';
   const presented = presentAnswer(answer, request);
-  if (!presented.ok) return answerProblem(context, mapProblem(presented.problem));
-  if (answer.kind !== 'accepted') return answerJson(context, presented.value, 200, headers);
-  return answerJson(context, presented.value, 202, {
-    Location: `/v1/writes/${presented.value.id}`,
-  });
+  if (!presented.ok) return answerProblem(context, mapProblem(presented.problem), named);
+  if (answer.kind !== 'accepted') {
+    return answerJson(presented.value, 200, { ...named, ...headers });
+  }
+  const location = { Location: `/v1/writes/${presented.value.id}` };
+  return answerJson(presented.value, 202, { ...named, ...location });
 }
 
 /** The kept response to a write that this release refuses, or the refusal. */
