@@ -1,11 +1,23 @@
 import { describe, expect, it } from 'vitest';
 import type { CoordinatorStorage } from '../../functions/coordinator/storage/coordinator-storage.ts';
+import type { StoredRegion } from '../../shared/protocol/io/stored.ts';
 import { MemoryStorage } from './sqlite.ts';
 import { begun, commit, rowsRead, writeOf } from './stored.ts';
 
 /** The cost of a look into the log at its worst. */
 
 const all = { limit: 1_000, prefixes: [], values: true, members: true };
+
+const voter: StoredRegion = {
+  region: 'near',
+  generation: 1,
+  former: [],
+  begun: true,
+  takes: 0,
+  agreed: null,
+  pair: null,
+  membership: { state: 'voter', since: 1, leaving: null },
+};
 
 function reject(storage: CoordinatorStorage, number: number, at: number): void {
   const { record, ...write } = writeOf(number, at);
@@ -35,5 +47,27 @@ describe('many rejected writes', () => {
       else expect(found).toBe(expected);
     });
     expect(read).toBeLessThan(120);
+  });
+});
+
+describe('a region that is away', () => {
+  it('lets no steps pile up that a new life has to read', () => {
+    const memory = new MemoryStorage();
+    const { storage } = begun(memory);
+    commit(storage, 1, { at: 10 });
+    for (let now = 20; now < 3_020; now += 1) {
+      const pair = [now, `n${now}`] as const;
+      storage.write([
+        { kind: 'clock', now },
+        { kind: 'region', region: { ...voter, pair } },
+      ]);
+    }
+    const read = rowsRead(memory, () => {
+      const { stored } = begun(memory);
+      expect(stored).toMatchObject({ now: 3_019, unconfirmed: [{ sequence: 1 }] });
+      expect(stored.regions).toEqual([{ ...voter, pair: [3_019, 'n3019'] }]);
+    });
+    expect(read).toBeLessThan(60);
+    expect(memory.sql.exec('SELECT count(*) AS n FROM log').toArray()).toEqual([{ n: 1 }]);
   });
 });

@@ -36,7 +36,7 @@ const exceptions: Readonly<Record<string, string>> = {
   'SELECT position FROM log WHERE parts > 0': 'reads the rows of one step from one end',
   'SELECT first, last FROM log_index WHERE':
     'reads one row per limits.stepsPerIndex steps, and their range before their fingerprints',
-  'UPDATE member SET position': 'writes one row per region, at a conversion',
+  'SELECT id, counter, mark FROM member': 'reads one row per region, at a conversion',
   'SELECT sequence FROM change_log ORDER BY': 'reads one row from one end, at a conversion',
   'DELETE FROM member_history WHERE sequence <=': 'keeps limits.memberChangesKept rows',
 };

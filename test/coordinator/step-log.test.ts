@@ -123,6 +123,7 @@ describe('a new life', () => {
       [[region(3)], [region(4)], [{ kind: 'forget', region: 'near' }], [region(1)]],
       1,
     ],
+    ['in a step that writes its row twice', [[region(3)], [region(4, false), region(5, false)]], 5],
     [
       'in a step with both',
       [[region(3)], [{ kind: 'rest', isResting: true }, region(4, false)]],

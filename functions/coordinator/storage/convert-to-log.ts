@@ -6,12 +6,12 @@ import type {
   EventType,
   OutboxEvent,
 } from '../../../shared/contracts/webhooks-and-feed.ts';
-import type { TransactionOrder } from '../../../shared/ids.ts';
+import type { RegionId, TransactionOrder } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import type { CommittedWrite } from '../../../shared/protocol/io/stored.ts';
 import { hasTable } from '../../platform/storage-form.ts';
 import type { KeptAnswers } from './kept-answers.ts';
-import type { LoggedDecision, LogStep } from './log-step.ts';
+import type { LoggedDecision, LogHead, LogStep } from './log-step.ts';
 import { unpackBytes, unpackCommands, unpackTexts } from './packed.ts';
 import type { Sql } from './sql.ts';
 import type { StepLog } from './step-log.ts';
@@ -68,11 +68,20 @@ export function convertToLog(converted: Converted): void {
   // A storage from before release 0.1 may lack the tables.
   const open = hasTable(sql, 'change_log') ? convertTables(converted, newest) : null;
   const now = metaOf('now');
-  const head = { now, open: open ?? log.next, isResting: metaOf('resting') === 1, pairs: {} };
+  const isResting = metaOf('resting') === 1;
+  const head = { now, open: open ?? log.next, isResting, pairs: pairsIn(sql) };
   log.append({ ...nothing, head }, now, newest);
-  // The pairs are in the rows of the regions.
-  sql.exec('UPDATE member SET position = ?', log.last);
   sql.exec("DELETE FROM meta WHERE name IN ('sequence', 'now', 'resting')");
+}
+
+/** The pairs of the regions, which their rows had. */
+function pairsIn(sql: Sql): LogHead['pairs'] {
+  const rows = sql
+    .exec<{ id: RegionId; counter: number; mark: string }>(
+      'SELECT id, counter, mark FROM member WHERE counter IS NOT NULL AND mark IS NOT NULL',
+    )
+    .toArray();
+  return Object.fromEntries(rows.map(({ id, counter, mark }) => [id, [counter, mark]]));
 }
 
 /** Returns the position of the first unconfirmed commit, or null. `newest` is the sequence of the last change. */

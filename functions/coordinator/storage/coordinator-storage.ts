@@ -115,8 +115,7 @@ export class CoordinatorStorage {
       if (format === null) this.#setMeta('generation', generation);
       this.#setMeta('incarnation', incarnation);
       this.#plainKeysUntil = this.#meta('plain_keys_until') ?? 0;
-      const pairs = this.#log.head?.pairs ?? {};
-      const regions = this.members.regions({ pairs, position: this.#log.last });
+      const regions = this.members.regions(this.#log.head?.pairs ?? {});
       for (const { region, pair } of regions) if (pair !== null) this.#pairs.set(region, pair);
       return {
         generation,
@@ -250,10 +249,9 @@ export class CoordinatorStorage {
     this.#room = roomOf(this.#storage.sql.databaseSize, this.#retention);
   }
 
-  /** Adds the part of `writes` that belongs in the log as one step, if there is any. */
+  /** Adds the part of `writes` that belongs in the log as one step, if there is any, with the state after it. */
   #addToLog(writes: readonly StorageWrite[]): void {
     const step = stepOf(writes);
-    let isLogged = step.isNotEmpty;
     for (const write of writes) {
       if (write.kind === 'forget') this.#pairs.delete(write.region);
       if (write.kind === 'rest') this.#isResting = write.isResting;
@@ -261,9 +259,8 @@ export class CoordinatorStorage {
       const { region, pair } = write.region;
       if (pair === null) this.#pairs.delete(region);
       else this.#pairs.set(region, pair);
-      isLogged ||= this.members.hasAllButPair(write.region);
     }
-    if (!isLogged) return;
+    if (!step.isNotEmpty && !writes.some(({ kind }) => ofHead.has(kind))) return;
     this.#now = Math.max(this.#now, step.now);
     const position = this.#log.next;
     for (const { transaction } of step.decisions) {
@@ -272,6 +269,10 @@ export class CoordinatorStorage {
     for (const { transaction } of step.confirmed) this.#unconfirmed.delete(keyOf(transaction));
     const pairs = Object.fromEntries(this.#pairs);
     const head = { now: this.#now, open: this.open, isResting: this.#isResting, pairs };
+    if (!step.isNotEmpty) {
+      this.#log.keepHead(head);
+      return;
+    }
     const { at, sequence } = step;
     this.#grownBytes += this.#log.append({ ...step, head }, at, sequence);
     this.#grownSteps += 1;
@@ -298,9 +299,7 @@ export class CoordinatorStorage {
         this.subscriptions.queueEvents(outboxRegionEventsOf(write.events));
         break;
       case 'region':
-        if (!this.members.hasAllButPair(write.region)) {
-          this.members.keepRegion(write.region, this.#log.last);
-        }
+        this.members.keepRegion(write.region);
         break;
       case 'forget':
         this.members.forget(write.region);
@@ -400,6 +399,9 @@ export class CoordinatorStorage {
   }
 }
 
+/** The writes that change the small state of a coordinator. */
+const ofHead: ReadonlySet<StorageWrite['kind']> = new Set(['clock', 'rest', 'region', 'forget']);
+
 /** The part of a step's writes that the log has, without the state after it. */
 interface LoggedWrites extends Omit<LogStep, 'head'> {
   /** The clock that it stores, ms. */
@@ -460,10 +462,7 @@ function stepOf(writes: readonly StorageWrite[]): LoggedWrites {
       }
       case 'clock':
         now = Math.max(now, write.now);
-        at = Math.max(at, write.now);
-        break;
-      case 'rest':
-        break;
+        continue;
       default:
         continue;
     }

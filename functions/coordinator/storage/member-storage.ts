@@ -16,15 +16,12 @@ import type {
 import type { AddressStorage } from '../region-registry.ts';
 import type { Sql, SqlObjectStorage } from './sql.ts';
 
-/**
- * The pair of a region changes with every round, so the log has it (log-step.ts); a row has the one that the region had
- * when the row was written, and the position of the log at which that was.
- */
+/** The pair of a region changes with every round, so the log has it (log-step.ts): `counter` and `mark` are unused. */
 const schema = `
   CREATE TABLE IF NOT EXISTS member (
     id TEXT PRIMARY KEY, generation INTEGER NOT NULL, begun INTEGER NOT NULL, counter INTEGER, mark TEXT,
     membership TEXT NOT NULL, former TEXT NOT NULL, takes INTEGER NOT NULL DEFAULT 0,
-    agreed INTEGER, position INTEGER NOT NULL DEFAULT 0
+    agreed INTEGER
   ) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS missed (
     region TEXT NOT NULL, key TEXT NOT NULL, sequence INTEGER NOT NULL, PRIMARY KEY (region, key)
@@ -38,20 +35,11 @@ type MemberRow = {
   id: RegionId;
   generation: number;
   begun: number;
-  counter: number | null;
-  mark: string | null;
   membership: string;
   former: string;
   takes: number;
   agreed: number | null;
-  position: number;
 };
-
-/** The pairs in the newest step of the log, and its position. */
-export interface LoggedPairs {
-  readonly pairs: Readonly<Record<RegionId, RoundPair>>;
-  readonly position: number;
-}
 
 /** The stored members of a shard: their states, the keys that each has missed, and the history of their changes. */
 export class MemberStorage implements AddressStorage {
@@ -67,7 +55,6 @@ export class MemberStorage implements AddressStorage {
     this.#sql.exec(schema);
     this.#addColumn('takes', 'INTEGER NOT NULL DEFAULT 0');
     this.#addColumn('agreed', 'INTEGER');
-    this.#addColumn('position', 'INTEGER NOT NULL DEFAULT 0');
   }
 
   /** Adds a column that the table of an older form does not have. */
@@ -79,39 +66,32 @@ export class MemberStorage implements AddressStorage {
     this.#sql.exec(`ALTER TABLE member ADD COLUMN ${column} ${type}`);
   }
 
-  /** The regions, each with the pair in the log or in its row, whichever is newer. */
-  regions(logged: LoggedPairs): readonly StoredRegion[] {
+  /** The regions, each with its pair. */
+  regions(pairs: Readonly<Record<RegionId, RoundPair>>): readonly StoredRegion[] {
     const regions = this.#sql
       .exec<MemberRow>('SELECT * FROM member ORDER BY id')
       .toArray()
-      .map((row) => regionOf(row, logged));
+      .map((row) => regionOf(row, pairs[row.id] ?? null));
     for (const stored of regions) this.#rows.set(stored.region, textWithoutPair(stored));
     return regions;
   }
 
-  /** True if the stored row of a region differs from this record in the pair alone. */
-  hasAllButPair(stored: StoredRegion): boolean {
-    return this.#rows.get(stored.region) === textWithoutPair(stored);
-  }
-
-  /** Stores a region. `position` is that of the last step in the log. */
-  keepRegion(stored: StoredRegion, position: number): void {
-    const { region, generation, former, begun, takes, agreed, pair, membership } = stored;
-    this.#rows.set(region, textWithoutPair(stored));
+  /** Stores a region, without its pair, unless its row has all of that. */
+  keepRegion(stored: StoredRegion): void {
+    const { region, generation, former, begun, takes, agreed, membership } = stored;
+    const text = textWithoutPair(stored);
+    if (this.#rows.get(region) === text) return;
+    this.#rows.set(region, text);
     this.#sql.exec(
-      `INSERT OR REPLACE INTO member (id, generation, begun, counter, mark, membership, former, takes,
-         agreed, position)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT OR REPLACE INTO member (id, generation, begun, membership, former, takes, agreed)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
       region,
       generation,
       begun ? 1 : 0,
-      pair?.[0] ?? null,
-      pair?.[1] ?? null,
       membershipText(membership),
       JSON.stringify(former),
       takes,
       agreed,
-      position,
     );
   }
 
@@ -222,9 +202,8 @@ export class MemberStorage implements AddressStorage {
   }
 }
 
-function regionOf(row: MemberRow, logged: LoggedPairs): StoredRegion {
-  const { id, generation, begun, counter, mark, membership, former, takes, agreed } = row;
-  const own = counter === null || mark === null ? null : ([counter, mark] as const);
+function regionOf(row: MemberRow, pair: RoundPair | null): StoredRegion {
+  const { id, generation, begun, membership, former, takes, agreed } = row;
   return {
     region: id,
     generation,
@@ -232,7 +211,7 @@ function regionOf(row: MemberRow, logged: LoggedPairs): StoredRegion {
     begun: begun === 1,
     takes,
     agreed,
-    pair: row.position >= logged.position ? own : (logged.pairs[id] ?? null),
+    pair,
     membership: membershipOf(membership),
   };
 }

@@ -23,6 +23,9 @@ import type { Sql, SqlObjectStorage } from './sql.ts';
  *
  * A row of `log_index` has the fingerprints of many steps together, from `first` to `last`, and the range of the ids and
  * of the transactions in them, so that a look-up reads few rows, however many steps are kept.
+ *
+ * The one row of `log_head` has the state after steps that added nothing else since the row of the log at `position`: of
+ * them there may be very many, while a region is away, and a new life would read them all.
  */
 const schema = `
   CREATE TABLE IF NOT EXISTS log (
@@ -33,6 +36,7 @@ const schema = `
     last INTEGER PRIMARY KEY, first INTEGER NOT NULL, low_id TEXT, high_id TEXT, low_incarnation INTEGER,
     low_number INTEGER, high_incarnation INTEGER, high_number INTEGER, finds BLOB NOT NULL
   );
+  CREATE TABLE IF NOT EXISTS log_head (id INTEGER PRIMARY KEY, position INTEGER NOT NULL, head TEXT NOT NULL);
 `;
 
 /** A step in the log. */
@@ -131,6 +135,14 @@ export class StepLog {
 
   begin(): void {
     this.#sql.exec(schema);
+    this.#readSteps();
+    const [row] = this.#sql
+      .exec<{ head: string }>('SELECT head FROM log_head WHERE id = 1 AND position = ?', this.#last)
+      .toArray();
+    if (row !== undefined) this.#head = JSON.parse(row.head);
+  }
+
+  #readSteps(): void {
     const [oldest] = this.#sql
       .exec<{ position: number }>('SELECT position FROM log ORDER BY position LIMIT 1')
       .toArray();
@@ -227,6 +239,16 @@ export class StepLog {
     let body = unpackBytes(row.body);
     for (let part = 1; part < parts; part += 1) body += unpackBytes(this.#partAt(position + part));
     return { ...decodeStep(body), position, next: position + parts, at, sequence };
+  }
+
+  /** Stores the state after a step that adds nothing else. */
+  keepHead(head: LogHead): void {
+    this.#head = head;
+    this.#sql.exec(
+      'INSERT OR REPLACE INTO log_head (id, position, head) VALUES (1, ?, ?)',
+      this.#last,
+      JSON.stringify(head),
+    );
   }
 
   /** The steps from a position on, in order. The position must be that of a step, or beyond the last. */
