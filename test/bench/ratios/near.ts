@@ -136,7 +136,7 @@ function figuresOf(cells: Cells): readonly Figure[] {
   const rates = (kind: 'set' | 'get', goals: Readonly<Record<string, number>>, name: string) =>
     Object.entries(goals).map(([clients, least]) =>
       figureOfRuns(
-        `${name} per second at ${clients} clients, of a bare Worker's`,
+        `${name} per second at ${clients} ${clients === '1' ? 'client' : 'clients'}, of a bare Worker's`,
         'ratio',
         ratios(`${kind} ${clients} ours`, `${kind} ${clients} bare`, rateOf),
         { least },
