@@ -144,6 +144,7 @@ export class CourierLife implements CourierApi {
    * they are not acknowledged: if this instance dies, the coordinator hands them over again, so no alarm is needed.
    */
   async #sendUnsaved(events: readonly OutboxEvent[], holdMs: number): Promise<void> {
+    const { losses } = this.#storage;
     const ids = new Set(events.map(({ id }) => id));
     const saved = new Promise<void>((resolve) => {
       this.#hold = { events: ids, release: resolve };
@@ -153,6 +154,9 @@ export class CourierLife implements CourierApi {
     await saved;
     // A running timer keeps the object in memory, which is billed.
     clearTimeout(timer);
+    // An event that was dropped must not be acknowledged.
+    if (this.#storage.losses !== losses)
+      throw new Error('the storage failed before it had the events');
   }
 
   /** The time, in ms, for which further events would only wait here: the endpoint rests, is disabled, or is slow. */

@@ -63,6 +63,7 @@ export class CourierStorage {
   #exists = false;
   /** The attempts whose outcomes are not stored. */
   #unsavedAttempts = 0;
+  #losses = 0;
 
   constructor(storage: SqlObjectStorage, keptMs: number = limits.deliveriesKeptMs) {
     this.#storage = storage;
@@ -233,6 +234,11 @@ export class CourierStorage {
   get nextPruneAt(): number | null {
     const batch = this.#batches.firstEnded();
     return batch === null ? null : batch.endedAt + this.#keptMs;
+  }
+
+  /** The number of errors of the storage so far, each of which has dropped all unsaved changes. */
+  get losses(): number {
+    return this.#losses;
   }
 
   /** True if {@link CourierStorage.save} would store anything. */
@@ -438,6 +444,7 @@ export class CourierStorage {
     try {
       return this.#storage.transactionSync(work);
     } catch (error) {
+      this.#losses += 1;
       this.begin();
       throw error;
     }

@@ -120,6 +120,24 @@ describe('the storage of a courier', () => {
     expect(seen).toEqual(['evt_907', 'evt_607', 'evt_307', 'evt_7']);
   });
 
+  it('says that unsaved events are lost, though another operation is the one that fails', () => {
+    const memory = new MemoryStorage();
+    const storage = courier(memory);
+    storage.add(eventsOf(1), 1);
+    storage.settle('evt_0', answered, delivered, 1);
+    storage.save();
+    storage.addUnsaved(eventsOf(1, 1), 2);
+    expect(storage.losses).toBe(0);
+    memory.fails = (statement) => {
+      if (statement.startsWith('UPDATE')) throw new Error('disk full');
+    };
+    expect(() => storage.replay({ event: 'evt_0' }, 3)).toThrow('disk full');
+    memory.fails = () => {};
+    expect(storage.losses).toBe(1);
+    expect(storage.detail('evt_1')).toBeNull();
+    expect(storage.detail('evt_0')).toMatchObject({ state: 'delivered' });
+  });
+
   it('forgets events that it could not store, and keeps the rest', () => {
     const memory = new MemoryStorage();
     const storage = courier(memory);
