@@ -52,6 +52,8 @@ export const storageLimits = {
   roomBytes: 1_000_000,
   /** Rows of a table that are deleted at once; other work may run before the next slice. */
   rowsPerPrune: 100,
+  /** Rows of up to `rowBytes` that a conversion of an older form reads at once, since an object has little memory. */
+  rowsPerConversion: 4,
   /** The interval of attempts to delete rows while storage is short. */
   pruneShortMs: 1_000,
   /** Slices that a new life deletes before it writes anything, if its storage is full. */

@@ -16,6 +16,8 @@ function storageOf(release: string): MemoryStorage {
 const start = 1_790_000_000_000;
 const idOf = (number: number) => `0-0199a5c0-0000-7000-8000-${String(number).padStart(12, '0')}`;
 
+const all = { since: 0, limit: 10, prefixes: [], values: true, members: true };
+
 describe('the storage of release 0.1', () => {
   it('starts an instance with all its data', () => {
     const memory = storageOf('0.1');
@@ -94,5 +96,103 @@ describe('the storage of release 0.1', () => {
     expect(begun(memory).stored.incarnation).toBe(4);
     const format = memory.sql.exec("SELECT value FROM meta WHERE name = 'format'").toArray();
     expect(format).toEqual([{ value: storageFormat }]);
+  });
+});
+
+describe('a storage of format 2', () => {
+  const begin = 1_795_000_000_000;
+
+  it('starts an instance with all its data, and the next one alike', () => {
+    const memory = storageOf('2');
+    for (const incarnation of [2, 3]) {
+      const { storage, stored } = begun(memory);
+      expect(stored).toMatchObject({
+        ...{ generation: begin, epoch: 1, incarnation, sequence: 7, now: begin + 12_000 },
+        isResting: false,
+        unconfirmed: [{ transaction: [1, 8], keys: ['key:10'], sequence: 6 }],
+        missed: [
+          {
+            region: 'gamma',
+            keys: ['\0raw\xff', 'key:4', 'key:5', 'key:6'].map((key) => [key, 5]),
+          },
+        ],
+      });
+      expect(stored.unconfirmed).toHaveLength(1);
+      expect(stored.regions.map(({ region, pair }) => [region, pair])).toEqual([
+        ['alpha', [11, 'nonce-11']],
+        ['beta', [8, 'nonce-8']],
+      ]);
+      expect(storage.horizon).toEqual([1, 2]);
+      expect(storage.changes.page(all, 7)).toEqual({ kind: 'expired', oldest: 3 });
+      expect(storage.changes.page({ ...all, since: 2 }, 7)).toMatchObject({
+        changes: [
+          { sequence: 3, member: { region: 'gamma', event: 'out' } },
+          { sequence: 4, keys: ['\0raw\xff'], commands: [['SET', '\0raw\xff', 'value 4']] },
+          { sequence: 5, keys: ['key:6', 'key:4'], commands: [['SET', 'key:6', '漢\0']] },
+          { sequence: 6 },
+          { sequence: 7 },
+        ],
+      });
+      expect(storage.changes.recoverable(4)).toMatchObject([
+        { sequence: 5, confirmedAt: begin + 6_500 },
+        { sequence: 6, confirmedAt: null },
+        { sequence: 7, confirmedAt: begin + 11_500 },
+      ]);
+      expect(storage.changes.lastWriteTo('key:4')).toBe(5);
+    }
+  });
+
+  it('finds its records, its answers and its outbox', () => {
+    const { storage } = begun(storageOf('2'));
+    expect(storage.recordOf(idOf(4))).toMatchObject({ confirmed: true, record: { sequence: 4 } });
+    expect(storage.recordOf(idOf(5))?.record).toMatchObject({ outcome: 'rejected' });
+    expect(storage.recordOf(idOf(7))?.record).toMatchObject({ outcome: 'rejected' });
+    expect(storage.recordOf(idOf(9))).toBeNull();
+    expect(storage.abandoned(idOf(9))).toBe('no time was left');
+    expect(storage.recordOf(idOf(10))?.confirmed).toBe(false);
+    // The change of the first was dropped, its answer is promised.
+    for (const [key, number] of [
+      ['two', 2],
+      ['six', 6],
+      ['eight', 8],
+    ] as const) {
+      const found = storage.recordedUnder(`client::${key}`, begin);
+      expect(found).toMatchObject({ digest: `d${number}`, record: { id: idOf(number) } });
+    }
+    expect(storage.decisionsOf([[1, 5]])).toEqual([
+      { transaction: [1, 5], keys: ['\0raw\xff', 'key:5', 'key:6', 'key:4'] },
+    ]);
+    expect(storage.decisionsOf([[1, 2]])).toEqual([]);
+    expect(storage.subscriptions.outboxOf('cb_one', 10).events).toMatchObject([
+      { type: 'write.aborted', at: begin + 9_000 },
+    ]);
+  });
+
+  it('is converted a few large rows at a time', () => {
+    const memory = storageOf('2');
+    for (const [number, rejected] of Array.from({ length: 20 }, (_, at) => [at + 100, at % 2])) {
+      memory.sql.exec(
+        `INSERT INTO write SELECT ?, 9, 9, decided_at, record, zeroblob(900000), ?, digest, kept_until, ?
+         FROM write WHERE idempotency_key = 'client::eight'`,
+        ...[idOf(number ?? 0), rejected === 1 ? null : `client::${number}`, rejected ?? 0],
+      );
+    }
+    const { exec } = memory.sql;
+    let most = 0;
+    const weighing: typeof exec = (text, ...values) => {
+      const rows = exec<never>(text, ...values).toArray();
+      const blobs = rows
+        .flatMap((row) => Object.values(row))
+        .filter((v) => v instanceof ArrayBuffer);
+      most = Math.max(
+        most,
+        blobs.reduce((sum, blob) => sum + blob.byteLength, 0),
+      );
+      return Object.assign(rows.values(), { toArray: () => rows });
+    };
+    Object.assign(memory.sql, { exec: weighing });
+    const { storage } = begun(memory);
+    expect(most).toBeLessThanOrEqual(limits.rowsPerConversion * limits.rowBytes);
+    expect(storage.recordedUnder('client::100', begin)?.record.part).toHaveLength(900_000);
   });
 });

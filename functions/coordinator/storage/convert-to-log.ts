@@ -106,7 +106,7 @@ function convertRejected({ sql, log }: Converted, sequence: number): void {
       .exec<RecordRow & { id: string; decided_at: number }>(
         'SELECT id, decided_at, record, part FROM write WHERE id > ? AND rejected = 1 ORDER BY id LIMIT ?',
         after,
-        limits.rowsPerPrune,
+        limits.rowsPerConversion,
       )
       .toArray();
     for (const row of rows) {
@@ -118,7 +118,7 @@ function convertRejected({ sql, log }: Converted, sequence: number): void {
       log.append(step, row.decided_at, sequence);
     }
     after = rows.at(-1)?.id ?? '';
-    if (rows.length < limits.rowsPerPrune) return;
+    if (rows.length < limits.rowsPerConversion) return;
   }
 }
 
@@ -203,7 +203,7 @@ function convertAnswers({ sql, answers }: Converted): void {
         `SELECT idempotency_key, digest, kept_until, record, part FROM write
          WHERE idempotency_key > ? ORDER BY idempotency_key LIMIT ?`,
         after,
-        limits.rowsPerPrune,
+        limits.rowsPerConversion,
       )
       .toArray();
     for (const row of rows) {
@@ -211,7 +211,7 @@ function convertAnswers({ sql, answers }: Converted): void {
       answers.keepUntil(keptUntil, recordIn(row), { key, digest });
     }
     after = rows.at(-1)?.idempotency_key ?? '';
-    if (rows.length < limits.rowsPerPrune) return;
+    if (rows.length < limits.rowsPerConversion) return;
   }
 }
 
@@ -229,7 +229,7 @@ function convertOutbox({ sql, outbox }: Converted): void {
       }>(
         'SELECT position, endpoint, id, type, at, body FROM owed WHERE position > ? ORDER BY position LIMIT ?',
         after,
-        limits.rowsPerPrune,
+        limits.rowsPerConversion,
       )
       .toArray();
     outbox.queueEvents(
@@ -238,7 +238,7 @@ function convertOutbox({ sql, outbox }: Converted): void {
       }),
     );
     after = rows.at(-1)?.position ?? after;
-    if (rows.length < limits.rowsPerPrune) return;
+    if (rows.length < limits.rowsPerConversion) return;
   }
 }
 
