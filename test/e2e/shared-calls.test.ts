@@ -1,4 +1,7 @@
-/** Clients that leave while their requests share a call with those of others. */
+/**
+ * Clients that leave while their requests share a call with those of others. The local runtime does not cancel the
+ * requests of such clients: test/edge/gatherer-in-workerd.test.ts has that.
+ */
 import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
