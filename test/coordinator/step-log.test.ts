@@ -158,6 +158,10 @@ describe('a new life', () => {
     };
     expect(() => storage.write([step])).toThrow('failed by the test');
     memory.fails = () => {};
+    // The instance ends itself. If it went on, its next step would leave a gap in the log.
+    expect(() => commit(storage, 3)).toThrow('writes nothing more');
+    expect(() => storage.prove()).toThrow('writes nothing more');
+    expect(() => storage.prune(1)).toThrow('writes nothing more');
     const next = begun(memory);
     expect(next.stored).toMatchObject({ sequence: 1, unconfirmed: [{ sequence: 1 }] });
     expect(next.storage.recordOf('0-2')).toBeNull();

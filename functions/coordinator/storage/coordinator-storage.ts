@@ -1,5 +1,5 @@
 /** Stores the output of the core, and reads the state for a new life. */
-import { unreachable } from '../../../shared/assert.ts';
+import { assert, unreachable } from '../../../shared/assert.ts';
 import type { Retention } from '../../../shared/config/configuration.ts';
 import type { WriteRecord } from '../../../shared/contracts/coordinator.ts';
 import type { MemberChange } from '../../../shared/contracts/members.ts';
@@ -68,6 +68,7 @@ export class CoordinatorStorage {
   #grownBytes = 0;
   #plainKeysUntil = 0;
   #isPruneDue = false;
+  #hasFailed = false;
   #now = 0;
   #isResting = false;
   readonly #pairs = new Map<RegionId, RoundPair>();
@@ -137,10 +138,12 @@ export class CoordinatorStorage {
   write(writes: readonly StorageWrite[]): void {
     if (writes.length === 0) return;
     this.#writesBegun += 1;
-    this.#storage.transactionSync(() => {
-      this.#addToLog(writes);
-      for (const write of writes) this.#writeOne(write);
-    });
+    this.#orFail(() =>
+      this.#storage.transactionSync(() => {
+        this.#addToLog(writes);
+        for (const write of writes) this.#writeOne(write);
+      }),
+    );
     if (this.#grownSteps >= limits.roomSteps || this.#grownBytes >= limits.roomBytes) {
       this.#lookAtRoom();
       this.#isPruneDue = true;
@@ -219,7 +222,7 @@ export class CoordinatorStorage {
   /** A write whose success proves that this instance still owns its storage. */
   prove(): void {
     this.#writesBegun += 1;
-    this.#setMeta('proof', ((this.#meta('proof') ?? 0) + 1) % 1_000_000);
+    this.#orFail(() => this.#setMeta('proof', ((this.#meta('proof') ?? 0) + 1) % 1_000_000));
   }
 
   /**
@@ -233,14 +236,30 @@ export class CoordinatorStorage {
     this.#writesBegun += 1;
     const { keptMs, keptWrites } = retention;
     const { isPressed } = this.#room;
-    const more = this.#pruner.slice(now, { keptMs, keptWrites, isPressed });
-    if (!more) {
-      this.subscriptions.prune();
-      this.members.prune();
+    return this.#orFail(() => {
+      const more = this.#pruner.slice(now, { keptMs, keptWrites, isPressed });
+      if (!more) {
+        this.subscriptions.prune();
+        this.members.prune();
+      }
+      this.#lookAtRoom();
+      this.#isPruneDue = false;
+      return more;
+    });
+  }
+
+  /**
+   * Changes the storage. If that fails, memory may have more than the storage, so this instance must write nothing more:
+   * another step would leave a gap in the log, and no life could begin on it.
+   */
+  #orFail<Result>(work: () => Result): Result {
+    assert(!this.#hasFailed, 'an instance whose storage has failed writes nothing more');
+    try {
+      return work();
+    } catch (error) {
+      this.#hasFailed = true;
+      throw error;
     }
-    this.#lookAtRoom();
-    this.#isPruneDue = false;
-    return more;
   }
 
   #lookAtRoom(): void {
