@@ -61,7 +61,10 @@ export async function measureBacklog(
     }
     const [waiting, none] = sides;
     if (waiting === undefined || none === undefined) throw new Error('both sides have begun');
-    await fill(waiting, say);
+    await fill(waiting, prefix);
+    await untilWaiting(waiting, say);
+    // The other side is as warm then, and its database as full.
+    await fill(none, 'not-waiting:');
     const figures: Figure[] = [];
     for (const [name, answer] of endpoints) {
       waiting.receiver.answer = answer;
@@ -133,14 +136,20 @@ async function beginSide(
   return { stateDirectory, stack, client, receiver, webhook };
 }
 
-/** Makes events wait at the courier: it takes them as fast as they come, because each attempt gets a response. */
-async function fill(side: Side, say: (line: string) => void): Promise<void> {
+/**
+ * Makes as many writes as events are to wait. A courier takes their events as fast as they come, because each attempt
+ * gets a response.
+ */
+async function fill(side: Side, keys: string): Promise<void> {
   for (let written = 0; written < waitingEvents; written += eventsPerPipeline) {
     const commands = Array.from({ length: eventsPerPipeline }, (_, index) => {
-      return ['SET', `${prefix}${written + index}`, 'x'.repeat(32)];
+      return ['SET', `${keys}${written + index}`, 'x'.repeat(32)];
     });
     await side.client.pipeline(commands);
   }
+}
+
+async function untilWaiting(side: Side, say: (line: string) => void): Promise<void> {
   for (;;) {
     const waiting = await countWaiting(side);
     say(`  ${waiting} events wait`);
