@@ -147,7 +147,7 @@ export class CoordinatorLife {
       order: stored((order, address) => this.#takeAdminCommand(order, address)),
       history: stored(async (before, limit) => this.#storage.members.history(before, limit)),
       inDoubt: stored(async () => this.#core.inDoubt()),
-      lastWrites: stored(async (keys) => keys.map((key) => this.#storage.changes.lastWriteTo(key))),
+      lastWrites: stored((keys) => this.#lastWrites(keys)),
       changes: stored(async (query) =>
         this.#storage.changes.page(query, this.#core.status().sequence),
       ),
@@ -215,6 +215,16 @@ export class CoordinatorLife {
     const inOrder = locks !== null;
     if (arrivals.length > 0) this.#step({ kind: 'writes-received', arrivals, inOrder });
     return answers;
+  }
+
+  /** The sequences of the last writes to keys. Each look may read the whole index, so other work runs in between. */
+  async #lastWrites(keys: readonly string[]): Promise<readonly (number | null)[]> {
+    const sequences: (number | null)[] = [];
+    for (const key of keys) {
+      sequences.push(this.#storage.changes.lastWriteTo(key));
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+    return sequences;
   }
 
   #recover(endpoint: EndpointId, since: number): Promise<number | null> {

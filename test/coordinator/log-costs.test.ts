@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { CoordinatorStorage } from '../../functions/coordinator/storage/coordinator-storage.ts';
 import type { StoredRegion } from '../../shared/protocol/io/stored.ts';
+import { LifeUnderTest } from './life.ts';
 import { MemoryStorage } from './sqlite.ts';
 import { begun, commit, rowsRead, writeOf } from './stored.ts';
 
@@ -69,5 +70,40 @@ describe('a region that is away', () => {
     });
     expect(read).toBeLessThan(60);
     expect(memory.sql.exec('SELECT count(*) AS n FROM log').toArray()).toEqual([{ n: 1 }]);
+  });
+});
+
+describe('a transaction of many writes', () => {
+  it('is searched once for the moment of its confirmation', () => {
+    const memory = new MemoryStorage();
+    const { storage } = begun(memory);
+    const writes = Array.from({ length: 90 }, (_, at) => {
+      const write = writeOf(at + 1, 5);
+      return { ...write, record: { ...write.record, transaction: '0.1.1' } };
+    });
+    const keys = writes.flatMap((write) => write.keys);
+    storage.write([
+      { kind: 'commit', transaction: [1, 1], keys, writes, sequence: 90, now: 5, missedBy: [] },
+    ]);
+    storage.write([{ kind: 'confirm', transactions: [[1, 1]], now: 7 }]);
+    const read = rowsRead(memory, () => {
+      const moments = storage.changes.recoverable(0).map(({ confirmedAt }) => confirmedAt);
+      expect(moments).toEqual(writes.map(() => 7));
+    });
+    expect(read).toBeLessThan(20);
+  });
+});
+
+describe('the last writes to several keys', () => {
+  it('are looked up with other work in between', async () => {
+    const { methods } = new LifeUnderTest(new MemoryStorage());
+    const happened: string[] = [];
+    const answered = methods.lastWrites(['a', 'b', 'c']).then((found) => {
+      expect(found).toEqual([null, null, null]);
+      happened.push('answered');
+    });
+    setTimeout(() => happened.push('other work'));
+    await answered;
+    expect(happened).toEqual(['other work', 'answered']);
   });
 });

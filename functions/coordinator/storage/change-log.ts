@@ -87,6 +87,8 @@ export class ChangeLog {
   /** The writes after a sequence, in order, as many as one step of a recovery takes: at least one, if there is any. */
   recoverable(since: number): readonly RecoveredWrite[] {
     const recovered: RecoveredWrite[] = [];
+    // The writes of a transaction were confirmed together.
+    const confirmed = new Map<string, number | null>();
     let bytes = 0;
     for (const logged of this.#after(since)) {
       if (!('write' in logged)) continue;
@@ -94,7 +96,10 @@ export class ChangeLog {
       const isFull = recovered.length >= limits.writesPerRecoveryStep;
       if (recovered.length > 0 && (isFull || bytes > limits.changesPageBytes)) break;
       const write = committedWriteOf(logged.write);
-      const confirmedAt = this.#confirmedAt(write);
+      const { transaction } = write.record;
+      const known = confirmed.get(transaction);
+      const confirmedAt = known === undefined ? this.#confirmedAt(write) : known;
+      confirmed.set(transaction, confirmedAt);
       recovered.push({ write, sequence: logged.sequence, confirmedAt });
     }
     return recovered;
