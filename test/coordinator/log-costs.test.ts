@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { CoordinatorStorage } from '../../functions/coordinator/storage/coordinator-storage.ts';
+import { limits } from '../../shared/limits.ts';
 import type { StoredRegion } from '../../shared/protocol/io/stored.ts';
+import { flushedKey } from '../../shared/reserved-keys.ts';
 import { LifeUnderTest } from './life.ts';
 import { MemoryStorage } from './sqlite.ts';
 import { begun, commit, rowsRead, writeOf } from './stored.ts';
@@ -105,5 +107,28 @@ describe('the last writes to several keys', () => {
     setTimeout(() => happened.push('other work'));
     await answered;
     expect(happened).toEqual(['other work', 'answered']);
+  });
+});
+
+describe('steps with too many keys to list', () => {
+  it('are read only if they have the key', () => {
+    const memory = new MemoryStorage();
+    const { storage } = begun(memory);
+    for (let sequence = 1; sequence <= 40; sequence += 1) {
+      const names = sequence === 20 ? ['key:lone', '\xff', flushedKey] : [`key:${sequence}`];
+      const many = Array.from({ length: limits.keysListedPerStep }, (_, at) => `${sequence}:${at}`);
+      const keys = [...many, ...names];
+      const write = { ...writeOf(sequence, sequence), keys };
+      const given = { keys, writes: [write], sequence, now: sequence, missedBy: [] };
+      storage.write([{ kind: 'commit', transaction: [1, sequence], ...given }]);
+    }
+    const read = rowsRead(memory, () => {
+      expect(storage.changes.lastWriteTo('key:lone')).toBe(20);
+      expect(storage.changes.lastWriteTo('\xff')).toBe(20);
+      expect(storage.changes.lastWriteTo('key:4')).toBe(20);
+      expect(storage.changes.lastWriteTo('key:40')).toBe(40);
+      expect(storage.changes.lastWriteTo('30:17')).toBe(30);
+    });
+    expect(read).toBeLessThan(60);
   });
 });

@@ -10,7 +10,6 @@ import { limits } from '../../../shared/limits.ts';
 import type { StorageWrite } from '../../../shared/protocol/io/ready.ts';
 import type { CommittedWrite } from '../../../shared/protocol/io/stored.ts';
 import { concerns, flushedKey } from '../../../shared/reserved-keys.ts';
-import { manyKeys } from './fingerprints.ts';
 import { committedWriteOf, type ReadWrite } from './log-step.ts';
 import type { StepLog, StoredStep } from './step-log.ts';
 
@@ -79,7 +78,10 @@ export class ChangeLog {
 
   /** The sequence of the newest kept write to a key, or null. */
   lastWriteTo(key: string): number | null {
-    const found = [key, flushedKey, manyKeys].map((text) => this.#lastCommitTo(key, text));
+    const found = [key, flushedKey].flatMap((text) => [
+      this.#lastCommitTo(text, this.#log.stepsWithKey(text)),
+      this.#lastCommitTo(text, this.#log.stepsWithManyKeys(text)),
+    ]);
     const newest = Math.max(...found);
     return newest > 0 ? newest : null;
   }
@@ -118,12 +120,12 @@ export class ChangeLog {
     return null;
   }
 
-  /** The sequence of the newest write to a key, or of a flush, among the steps that are found by `text`; 0 for none. */
-  #lastCommitTo(key: string, text: string): number {
-    for (const step of this.#log.stepsWithKey(text)) {
-      const sequences = step.decisions
+  /** The sequence of the newest write to a key in the first of `steps` that has one; 0 for none. */
+  #lastCommitTo(key: string, steps: Iterable<StoredStep>): number {
+    for (const { decisions } of steps) {
+      const sequences = decisions
         .flatMap(({ writes }) => writes)
-        .filter(({ keys }) => keys.includes(key) || keys.includes(flushedKey))
+        .filter(({ keys }) => keys.includes(key))
         .map(({ record }) => record.sequence ?? 0);
       const newest = Math.max(0, ...sequences);
       if (newest > 0) return newest;

@@ -12,8 +12,9 @@ import {
   ofWrite,
 } from './fingerprints.ts';
 import { decodeStep, encodeStep, type LogHead, type LogStep, type ReadStep } from './log-step.ts';
-import { packBytes, unpackBytes } from './packed.ts';
+import { packBytes, packTexts, unpackBytes } from './packed.ts';
 import type { Sql, SqlObjectStorage } from './sql.ts';
+import { type Searched, Unindexed } from './unindexed.ts';
 
 /**
  * The positions of the log follow each other without a gap. A step whose body is larger than a row may be takes several;
@@ -38,6 +39,9 @@ const schema = `
   );
   CREATE TABLE IF NOT EXISTS log_head (id INTEGER PRIMARY KEY, position INTEGER NOT NULL, head TEXT NOT NULL);
 `;
+
+/** The first and the last row of a range. */
+type Range = { first: number; last: number };
 
 /** A step in the log. */
 export interface StoredStep extends ReadStep {
@@ -67,48 +71,6 @@ type OldRow = {
   incarnation: number | null;
   number: number | null;
 };
-
-/** The steps since the last row of the index. */
-class Unindexed {
-  readonly finds: Bytes[] = [];
-  steps = 0;
-  bytes = 0;
-  lowId: WriteId | null = null;
-  highId: WriteId | null = null;
-  low: TransactionOrder | null = null;
-  high: TransactionOrder | null = null;
-
-  get isDue(): boolean {
-    const { stepsPerIndex, findsPerIndex, bytesPerIndex } = limits;
-    const { steps, finds, bytes } = this;
-    return steps >= stepsPerIndex || finds.length >= findsPerIndex || bytes >= bytesPerIndex;
-  }
-
-  add({ decisions, rejected, abandoned, confirmed }: Searched, finds: readonly Bytes[]): void {
-    this.steps += 1;
-    this.finds.push(...finds);
-    for (const { record } of decisions.flatMap(({ writes }) => writes)) this.#addId(record.id);
-    for (const { id } of [...rejected, ...abandoned]) this.#addId(id);
-    for (const { transaction } of [...decisions, ...confirmed]) {
-      if (this.low === null || compareOrder(transaction, this.low) < 0) this.low = transaction;
-      if (this.high === null || compareOrder(transaction, this.high) > 0) this.high = transaction;
-    }
-  }
-
-  #addId(id: WriteId): void {
-    if (this.lowId === null || id < this.lowId) this.lowId = id;
-    if (this.highId === null || id > this.highId) this.highId = id;
-  }
-}
-
-/** The parts of a step that are looked up. */
-interface Searched extends Pick<LogStep, 'rejected' | 'abandoned' | 'confirmed'> {
-  readonly decisions: readonly {
-    readonly transaction: TransactionOrder;
-    readonly keys: readonly string[];
-    readonly writes: readonly { readonly record: { readonly id: WriteId } }[];
-  }[];
-}
 
 /**
  * The log of a coordinator: each step of the core that stores anything adds one row, and rows are dropped from the
@@ -289,7 +251,7 @@ export class StepLog {
   *stepsWithWrite(id: WriteId): Generator<StoredStep> {
     const find = ofWrite(id);
     const ranges = () =>
-      this.#sql.exec<{ first: number; last: number }>(
+      this.#sql.exec<Range>(
         `SELECT first, last FROM log_index WHERE low_id <= ? AND high_id >= ? AND instr(finds, ?) > 0
          ORDER BY last DESC`,
         id,
@@ -309,15 +271,23 @@ export class StepLog {
     return this.#stepsWithTransaction(ofConfirmation(transaction), transaction);
   }
 
-  /** The steps that may have a commit to a key, the newest first. */
-  *stepsWithKey(key: string): Generator<StoredStep> {
-    const find = ofKey(key);
+  /** The steps that may have a commit to a key, the newest first, besides those with too many keys to list. */
+  stepsWithKey(key: string): Iterable<StoredStep> {
+    return this.#stepsWithAny(ofKey(key), null);
+  }
+
+  /** The steps with too many keys to list that may have a commit to a key, the newest first. */
+  stepsWithManyKeys(key: string): Iterable<StoredStep> {
+    return this.#stepsWithAny(ofKey(manyKeys), packTexts([key]));
+  }
+
+  #stepsWithAny(find: Bytes, within: Bytes | null): Iterable<StoredStep> {
     const ranges = () =>
-      this.#sql.exec<{ first: number; last: number }>(
+      this.#sql.exec<Range>(
         'SELECT first, last FROM log_index WHERE instr(finds, ?) > 0 ORDER BY last DESC',
         packBytes(find),
       );
-    yield* this.#stepsWith(find, ranges);
+    return this.#stepsWith(find, ranges, within);
   }
 
   /** The oldest steps, which begin in the first `rows`. The last step of the log is not among them. */
@@ -380,7 +350,7 @@ export class StepLog {
     [incarnation, number]: TransactionOrder,
   ): Generator<StoredStep> {
     const ranges = () =>
-      this.#sql.exec<{ first: number; last: number }>(
+      this.#sql.exec<Range>(
         `SELECT first, last FROM log_index
          WHERE (low_incarnation, low_number) <= (?, ?) AND (high_incarnation, high_number) >= (?, ?)
            AND instr(finds, ?) > 0
@@ -394,30 +364,37 @@ export class StepLog {
     yield* this.#stepsWith(find, ranges);
   }
 
-  /** The steps with a fingerprint, the newest first: of the memory, and then of the index. */
+  /** The steps with a fingerprint, the newest first: of the memory, and then of the index. `within`: see `#stepsIn`. */
   *#stepsWith(
     find: Bytes,
-    ranges: () => Iterable<{ first: number; last: number }>,
+    ranges: () => Iterable<Range>,
+    within: Bytes | null = null,
   ): Generator<StoredStep> {
     const recent = this.#recent.get(find) ?? this.#older.get(find) ?? 0;
     if (recent >= this.#first) yield this.stepAt(recent);
     // The memory has only the newest step of those with the same fingerprint.
     if (recent > this.#indexedTo) {
-      yield* this.#stepsIn({ first: this.#indexedTo + 1, last: recent - 1 }, find);
+      yield* this.#stepsIn({ first: this.#indexedTo + 1, last: recent - 1 }, find, within);
     }
-    for (const range of [...ranges()]) yield* this.#stepsIn(range, find);
+    for (const range of [...ranges()]) yield* this.#stepsIn(range, find, within);
   }
 
-  *#stepsIn({ first, last }: { first: number; last: number }, find: Bytes): Generator<StoredStep> {
-    const rows = this.#sql
-      .exec<{ position: number }>(
-        'SELECT position FROM log WHERE position BETWEEN ? AND ? AND instr(finds, ?) > 0 ORDER BY position DESC',
-        first,
-        last,
-        packBytes(find),
-      )
-      .toArray();
-    for (const { position } of rows) yield this.stepAt(position);
+  /** The steps of a range with a fingerprint, and with the bytes `within` if they are in one row. */
+  *#stepsIn({ first, last }: Range, find: Bytes, within: Bytes | null): Generator<StoredStep> {
+    const bounds = [first, last, packBytes(find)] as const;
+    const rows =
+      within === null
+        ? this.#sql.exec<{ position: number }>(
+            'SELECT position FROM log WHERE position BETWEEN ? AND ? AND instr(finds, ?) > 0 ORDER BY position DESC',
+            ...bounds,
+          )
+        : this.#sql.exec<{ position: number }>(
+            `SELECT position FROM log WHERE position BETWEEN ? AND ? AND instr(finds, ?) > 0
+             AND (parts > 1 OR instr(body, ?) > 0) ORDER BY position DESC`,
+            ...bounds,
+            packBytes(within),
+          );
+    for (const { position } of rows.toArray()) yield this.stepAt(position);
   }
 
   #partAt(position: number): ArrayBuffer {
