@@ -21,6 +21,7 @@ import messagesText from './lua/messages.lua';
 import paceText from './lua/pace.lua';
 import readText from './lua/read.lua';
 import regionStateText from './lua/region-state.lua';
+import repliesText from './lua/replies.lua';
 import roundText from './lua/round.lua';
 import snapshotText from './lua/snapshot.lua';
 import sortingText from './lua/sorting.lua';
@@ -124,6 +125,7 @@ const workTexts = [
 /** The part of every round: the region's state, locks, decisions, and transactions that need no shadow. */
 const decidingTexts = [
   baseText,
+  repliesText,
   regionStateText,
   decisionModule,
   mergeModule,
@@ -291,6 +293,7 @@ function isMeasured(name: string): boolean {
 /** The parts of every snapshot. */
 const readingTexts = [
   baseText,
+  repliesText,
   regionStateText,
   decisionModule,
   mergeModule,

@@ -48,39 +48,6 @@ local function planOf(id, isCommit, keys, locks)
   return plan
 end
 
--- False if a shadow is missing before its expiry. After that, its key has to be absent, so it is deleted instead.
-local function shadowsStand(plan)
-  local standing = {}
-  for _, rename in ipairs(plan.renames) do
-    if must('EXISTS', rename[1]) == 1 then
-      insert(standing, rename)
-    elseif rename[3] == -1 or rename[3] > clock() then
-      return false
-    else
-      insert(plan.unlinks, rename[2])
-    end
-  end
-  plan.renames = standing
-  return not plan.merges or mergers.stand(plan)
-end
-
--- Marks the plans that lack a shadow as lost. Takes one command if none is missing, and no command for one shadow and
--- nothing else, because RENAME fails without it.
-local function checkShadows(plans)
-  local only = #plans == 1 and plans[1]
-  local others = only and #only.sets + #only.unlinks + #only.messages
-  if only and not only.merges and #only.renames == 1 and others == 0 then return end
-  local names = {}
-  for _, plan in ipairs(plans) do
-    for _, rename in ipairs(plan.renames) do insert(names, rename[1]) end
-    if plan.merges then mergers.name(plan, names) end
-  end
-  if #names == 0 or overMany('EXISTS', nil, names) == #names then return end
-  for _, plan in ipairs(plans) do
-    if not shadowsStand(plan) then plan.failure = 'l' end
-  end
-end
-
 -- The plans that have not failed.
 local function standing(plans)
   local left = {}
@@ -101,10 +68,6 @@ local function showsFullness(plans)
     if #plan.sets > 0 and #plan.renames == 0 and not plan.merges then return true end
   end
   return false
-end
-
-local function failAll(plans)
-  for _, plan in ipairs(plans) do plan.failure = plan.failure or 'r' end
 end
 
 -- Sets the keys of one plan, one by one; it can be repeated.
@@ -159,6 +122,42 @@ local function setAll(region, plans, isLast)
   for _, plan in ipairs(standing(plans)) do setEach(plan) end
 end
 
+-- The functions for plans that do more than set values. Defined when they are needed: most plans only set values, and
+-- each definition takes time.
+local function loadOthers()
+-- False if a shadow is missing before its expiry. After that, its key has to be absent, so it is deleted instead.
+local function shadowsStand(plan)
+  local standing = {}
+  for _, rename in ipairs(plan.renames) do
+    if must('EXISTS', rename[1]) == 1 then
+      insert(standing, rename)
+    elseif rename[3] == -1 or rename[3] > clock() then
+      return false
+    else
+      insert(plan.unlinks, rename[2])
+    end
+  end
+  plan.renames = standing
+  return not plan.merges or mergers.stand(plan)
+end
+
+-- Marks the plans that lack a shadow as lost. Takes one command if none is missing, and no command for one shadow and
+-- nothing else, because RENAME fails without it.
+local function checkShadows(plans)
+  local only = #plans == 1 and plans[1]
+  local others = only and #only.sets + #only.unlinks + #only.messages
+  if only and not only.merges and #only.renames == 1 and others == 0 then return end
+  local names = {}
+  for _, plan in ipairs(plans) do
+    for _, rename in ipairs(plan.renames) do insert(names, rename[1]) end
+    if plan.merges then mergers.name(plan, names) end
+  end
+  if #names == 0 or overMany('EXISTS', nil, names) == #names then return end
+  for _, plan in ipairs(plans) do
+    if not shadowsStand(plan) then plan.failure = 'l' end
+  end
+end
+
 local runFlush
 do
   -- Deletes the keys that one scan finds. Returns their number, or nil and the error.
@@ -195,6 +194,10 @@ do
   end
 end
 
+local function failAll(plans)
+  for _, plan in ipairs(plans) do plan.failure = plan.failure or 'r' end
+end
+
 -- Renames the shadow over its key. The shadow gets its real expiry first, so that a plan that stops here can be applied
 -- again. If that expiry has passed, it deletes the shadow, and the key is deleted instead. Nothing deletes the key
 -- before RENAME replaces it: subscribers would be notified of a deletion (rule R15). RENAME frees a large value in
@@ -222,19 +225,33 @@ local function runRenames(plans)
   end
 end
 
+return { check = checkShadows, flush = runFlush, rename = runRenames }
+end
+
+-- True if a plan does more than set values.
+local function hasOthers(plans)
+  for _, plan in ipairs(plans) do
+    if plan.isFlush or plan.merges or #plan.renames > 0 or #plan.unlinks > 0 then return true end
+  end
+  return false
+end
+
 -- Applies each plan whole, or sets its `failure` ('l' lost, 'r' refused) and keeps its locks. finishPlans does the rest
 -- after the state has been written. `isLast`: until then, nothing else in this script reads or changes data.
 local function applyPlans(region, plans, isLast)
   if #plans == 0 then return end
-  checkShadows(plans)
-  plans = standing(plans)
-  -- A plan that deletes every key is alone, and its other changes come after that.
-  for _, plan in ipairs(plans) do
-    if plan.isFlush then runFlush(plan) end
+  local others = hasOthers(plans) and loadOthers()
+  if others then
+    others.check(plans)
+    plans = standing(plans)
+    -- A plan that deletes every key is alone, and its other changes come after that.
+    for _, plan in ipairs(plans) do
+      if plan.isFlush then others.flush(plan) end
+    end
   end
   setAll(region, standing(plans), isLast)
   if mergers then mergers.run(standing(plans)) end
-  runRenames(standing(plans))
+  if others then others.rename(standing(plans)) end
   region.applied = standing(plans)
   for _, plan in ipairs(region.applied) do
     addSettled(region, orderOf(plan.id))
