@@ -1,5 +1,6 @@
--- Runs the commands of users, and encodes their replies. It uses names of base.lua, and every script with commands of
--- users includes it, but for the short text of a round and read.lua, which encode the few replies that they have.
+-- Runs the commands of users, and encodes their replies: each without its types, which go beside it in the form of
+-- reply-shape.ts. It uses names of base.lua. Every script that runs commands of users includes it, but for the short
+-- text of a round and read.lua, which encode the few replies that they have themselves.
 
 -- Runs a command with as many arguments as a user's script can give: `unpack` alone takes fewer. Returns the reply,
 -- { err = text } if the server refused it.
