@@ -44,7 +44,13 @@ export function exactTextOf(bytes: Bytes): string | null {
 export function charactersOf(bytes: Uint8Array): Bytes {
   const pieces: string[] = [];
   for (let from = 0; from < bytes.length; from += charactersAtOnce) {
-    pieces.push(String.fromCharCode(...bytes.subarray(from, from + charactersAtOnce)));
+    // Spread arguments would be collected one by one, which takes five times as long.
+    const piece: string = Reflect.apply(
+      String.fromCharCode,
+      null,
+      bytes.subarray(from, from + charactersAtOnce),
+    );
+    pieces.push(piece);
   }
   return pieces.join('');
 }
