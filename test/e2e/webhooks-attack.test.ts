@@ -3,13 +3,20 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
 import { Receiver } from '../courier/receiver.ts';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 import { patience, write } from './writes.ts';
 
 const stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-attack-'));
+/** Regions have as long as they need: the writes of these tests are large, and the machine may be slow. */
+const patient = {
+  LOCKSTEP_VOTE_DEADLINE_MS: '20000',
+  LOCKSTEP_ROUND_TIMEOUT_MS: '25000',
+  LOCKSTEP_OUT_AFTER_MS: '60000',
+};
 /** A courier does not start with these. */
-const broken = { LOCKSTEP_DELIVERY_PAUSES_MS: 'soon' };
+const broken = { ...patient, LOCKSTEP_DELIVERY_PAUSES_MS: 'soon' };
 
 let stack: TestStack;
 let receiver: Receiver;
@@ -45,7 +52,7 @@ describe('unreachable couriers', () => {
     await expect.poll(logged, patience).toContain('a courier did not take its events');
     const log = logged();
     await stack.stop();
-    stack = await startTestStack({ stateDirectory });
+    stack = await startTestStack({ stateDirectory, variables: patient });
     expect((await write(stack, [['INCR', 'unreached']])).status).toBe(200);
     await expect.poll(() => receiver.ids.toSorted(), patience).toEqual(ids.toSorted());
     for (const text of [log, logged()]) {
@@ -56,7 +63,8 @@ describe('unreachable couriers', () => {
 
   it('get more events than fit into one call, once they are reachable', async () => {
     const large = Array.from({ length: 25 }, (_, index) => `${index}:\u4e2d${'k'.repeat(31_000)}`);
-    const sent = 24;
+    // Of about 800 kB each, where a call takes four million characters.
+    const sent = 8;
     const callback = { url: receiver.url, secret: receiver.secret, events: ['write.committed'] };
     // Events that were in progress when the Worker stopped are sent again, under their ids.
     const events = () => new Set(receiver.ids).size;
@@ -66,12 +74,13 @@ describe('unreachable couriers', () => {
     for (let number = 0; number < sent; number += 1) {
       const { status } = await stack.send('POST', '/v1/writes', {
         ops: [['DEL', ...large]],
+        timeoutMs: limits.timeoutMsMaximum,
         callback,
       });
       expect(status).toBe(200);
     }
     await stack.stop();
-    stack = await startTestStack({ stateDirectory });
+    stack = await startTestStack({ stateDirectory, variables: patient });
     expect((await write(stack, [['INCR', 'unreached']])).status).toBe(200);
     await expect.poll(events, patience).toBe(before + sent);
   });
