@@ -63,7 +63,7 @@ describe('a log with a limit', () => {
       const { body } = await ask('POST', '/v1/writes', { ops: [['INCR', 'n']] });
       ids.push(body.id ?? '');
     }
-    // Nothing younger is dropped, whatever the number. The first alarm of a life prunes, and a write sets it.
+    // No younger step is dropped, however many there are. The first alarm of a life prunes, and a write sets it.
     await new Promise((resolve) => setTimeout(resolve, limits.keptMsMinimum));
     await stack.killWorker();
     await stack.restartWorker();

@@ -63,7 +63,7 @@ describe('unreachable couriers', () => {
 
   it('get more events than fit into one call, once they are reachable', async () => {
     const large = Array.from({ length: 25 }, (_, index) => `${index}:\u4e2d${'k'.repeat(31_000)}`);
-    // Of about 800 kB each, where a call takes four million characters.
+    // Of about 800 kB each: a call takes four million characters.
     const sent = 8;
     const callback = { url: receiver.url, secret: receiver.secret, events: ['write.committed'] };
     // Events that were in progress when the Worker stopped are sent again, under their ids.
