@@ -8,8 +8,6 @@ export const storageLimits = {
   rowBytes: 2_000_000,
   /** The events in a row of the outbox of webhooks, in bytes, unless one event alone has more. */
   outboxRowBytes: 1_000_000,
-  /** Confirmations that wait in memory for another write to storage. */
-  confirmationsHeld: 256,
   /** Steps of the log that are indexed together. */
   stepsPerIndex: 1_000,
   /** Entries that are indexed together: ids of writes, transactions and keys. The memory has those of two rows. */

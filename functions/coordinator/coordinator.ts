@@ -15,7 +15,7 @@ import type {
 } from '../../shared/contracts/members.ts';
 import { courierIn, feedIn, type ObjectNamespace } from '../../shared/contracts/objects.ts';
 import type { Served } from '../../shared/contracts/rpc.ts';
-import type { EndpointId, SigningKey } from '../../shared/contracts/webhooks-and-feed.ts';
+import type { SigningKey } from '../../shared/contracts/webhooks-and-feed.ts';
 import type { RegionId, TransactionOrder, WriteId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
@@ -161,7 +161,7 @@ export class CoordinatorLife {
         this.#subscriptions.change(endpoint, patch),
       ),
       unsubscribe: stored(async (endpoint) => this.#subscriptions.unsubscribe(endpoint)),
-      recover: stored((endpoint, since) => this.#recover(endpoint, since)),
+      recover: stored((endpoint, since) => this.#subscriptions.recover(endpoint, since)),
       signingKey: stored(() => this.#subscriptions.signingKey()),
       disabled: stored(async (endpoint, reason) =>
         this.#subscriptions.disable(endpoint, reason, Date.now()),
@@ -227,24 +227,11 @@ export class CoordinatorLife {
     return sequences;
   }
 
-  #recover(endpoint: EndpointId, since: number): Promise<number | null> {
-    // A confirmation that is held back has its event, too.
-    this.#step({ kind: 'proof-requested' });
-    return this.#subscriptions.recover(endpoint, since);
-  }
-
   #statusOf(id: WriteId): WriteStatus {
-    let recorded = this.#storage.recordOf(id);
+    const recorded = this.#storage.recordOf(id);
     if (recorded === null) return this.#core.write(id);
-    const { record } = recorded;
-    const pending = this.#core.appliedIn(record);
-    if (record.outcome === 'committed' && pending === null && !recorded.confirmed) {
-      // The core holds the confirmation back.
-      this.#step({ kind: 'proof-requested' });
-      recorded = this.#storage.recordOf(id) ?? recorded;
-    }
-    const { confirmed } = recorded;
-    const appliedIn = pending ?? (confirmed ? this.#voters : []);
+    const { record, confirmed } = recorded;
+    const appliedIn = this.#core.appliedIn(record) ?? (confirmed ? this.#voters : []);
     return { kind: 'recorded', record: { ...record, appliedIn }, confirmed };
   }
 

@@ -251,9 +251,6 @@ export class CoordinatorCore implements CoordinatorView {
       case 'subscriptions-changed':
         this.#eventRouter.replace(event.subscriptions);
         break;
-      case 'proof-requested':
-        this.#ready.prove();
-        break;
       case 'tick':
         break;
       default:
@@ -354,7 +351,6 @@ function isWork({ kind }: CoordinatorEvent): boolean {
     case 'round-completed':
     case 'comparison-completed':
     case 'snapshot-completed':
-    case 'proof-requested':
     case 'subscriptions-changed':
     case 'tick':
       return false;

@@ -49,18 +49,18 @@ function counted() {
 }
 
 describe('a write', () => {
-  it('writes one row if it follows another, and one more is written to forget it', () => {
+  it('writes one row for its decision and one for its confirmation, and as many are written to forget it', () => {
     const { instance, storage, send, rowsOf } = counted();
     const written = rowsOf(() => {
       for (let number = 0; number < 20; number += 1) send(1);
     });
-    expect(written).toBe(20);
+    expect(written).toBe(2 * 20);
     const dropped = rowsOf(() => pruneAll(storage, instance.now + 100 * 86_400_000));
     // With the two rows of the horizon.
-    expect(dropped).toBeLessThanOrEqual(21 + 2);
+    expect(dropped).toBeLessThanOrEqual(2 * 21 + 2);
   });
 
-  it('writes 3 rows if the coordinator was at rest before it, and is after it', () => {
+  it('writes 4 rows if the coordinator was at rest before it, and is after it', () => {
     const { instance, store, send, rowsOf } = counted();
     const rest = () => {
       instance.advance(2 * limits.restAfterMs);
@@ -72,12 +72,12 @@ describe('a write', () => {
       send(1);
       rest();
     });
-    expect(written).toBe(3);
+    expect(written).toBe(4);
   });
 
-  it('writes 3 rows if it has an idempotency key: one is of an index', () => {
+  it('writes 2 rows more if it has an idempotency key: one is of an index', () => {
     const { send, rowsOf } = counted();
-    expect(rowsOf(() => send(1, { idempotency: { key: 't::1', digest: 'd' } }))).toBe(3);
+    expect(rowsOf(() => send(1, { idempotency: { key: 't::1', digest: 'd' } }))).toBe(2 + 2);
   });
 
   it('shares its row with the others of its transaction', () => {

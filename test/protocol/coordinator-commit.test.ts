@@ -73,47 +73,13 @@ describe('a commit', () => {
     expect(harness.core.appliedIn(record)).toEqual(['near', 'far']);
     expect(harness.core.busy).toBe(true);
     harness.executeAll(['middle']);
+    expect(harness.last.persist).toContainEqual({
+      kind: 'confirm',
+      transactions: [[3, 1]],
+      now: harness.now,
+    });
     expect(harness.core.appliedIn(record)).toBeNull();
     expect(harness.core.busy).toBe(false);
-    const confirmed = { kind: 'confirm', transactions: [[3, 1]], now: harness.now };
-    // It waits for the next storage write.
-    expect(harness.persisted).not.toContainEqual(confirmed);
-    harness.arrive(frameOf(['b']));
-    harness.executeAll();
-    expect(harness.last.persist.map(({ kind }) => kind)).toContain('commit');
-    expect(harness.last.persist).toContainEqual(confirmed);
-  });
-
-  it('is stored as confirmed at once if somebody hears of it, and at the latest with the note of rest', () => {
-    const harness = CoreHarness.begun();
-    const asked = harness.arrive(frameOf(['a'], { ack: 'confirmed' }));
-    harness.settle();
-    expect(harness.answerTo(asked)).toMatchObject({ kind: 'decided' });
-    const transactionsOf = () =>
-      harness.persisted.flatMap((write) => (write.kind === 'confirm' ? write.transactions : []));
-    expect(transactionsOf()).toEqual([[3, 1]]);
-    harness.arrive(frameOf(['b']));
-    harness.settle();
-    expect(transactionsOf()).toEqual([[3, 1]]);
-    harness.run(2 * limits.restAfterMs);
-    expect(transactionsOf()).toEqual([
-      [3, 1],
-      [3, 2],
-    ]);
-  });
-
-  it('is confirmed again by the next instance if its confirmation was not stored', () => {
-    const harness = CoreHarness.begun();
-    harness.arrive(frameOf(['a']));
-    harness.settle();
-    const next = harness.restarted();
-    next.tick();
-    expect(next.core.busy).toBe(true);
-    next.settle();
-    next.prove();
-    expect(next.persisted).toContainEqual(
-      expect.objectContaining({ kind: 'confirm', transactions: [[3, 1]] }),
-    );
   });
 });
 

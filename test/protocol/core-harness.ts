@@ -446,11 +446,6 @@ export class CoreHarness {
     this.now = until;
   }
 
-  /** A caller is to see state that may be held back from storage. */
-  prove(): void {
-    this.step({ kind: 'proof-requested' });
-  }
-
   tick(): void {
     this.step({ kind: 'tick' });
   }

@@ -289,8 +289,8 @@ export const coordinatorMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'shared/protocol/io/ready-builder.ts',
-        find: 'const mustWrite = this.#mustProve || this.#replies.some(showsState);',
-        replace: 'const mustWrite = this.#mustProve;',
+        find: '(this.#mustProve || this.#replies.some(showsState))',
+        replace: 'this.#mustProve',
       },
     ],
     runner: 'simulation',

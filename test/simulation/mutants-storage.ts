@@ -69,17 +69,4 @@ export const storageMutants: readonly Mutant[] = [
     runner: 'storage',
     seeds: [1, 60],
   },
-  {
-    rule: 'R48',
-    name: 'stores-events-before-their-confirmation',
-    patches: [
-      {
-        file: 'shared/protocol/io/ready-builder.ts',
-        find: 'const held = isDue ? this.#held : [];\n    if (isDue) this.#held = [];',
-        replace: 'const held = mustWrite ? this.#held : [];\n    if (mustWrite) this.#held = [];',
-      },
-    ],
-    runner: 'simulation',
-    seeds: [1, 60],
-  },
 ];

@@ -38,8 +38,6 @@ export interface Arrival {
 
 /** The events that drive the core. Each comes with the clock's reading (ms) and fresh entropy (hex). */
 export type CoordinatorEvent =
-  /** A caller is to see state that may be held back from storage (rule R48): it is stored. */
-  | { readonly kind: 'proof-requested' }
   | (Arrival & { readonly kind: 'write-received' })
   /**
    * Frames came in together: those that are free go in one batch. `inOrder`: they are of one client, so a later one never

@@ -1,6 +1,5 @@
 import type { WriteAnswer } from '../../contracts/coordinator.ts';
 import type { Callback } from '../../contracts/webhooks-and-feed.ts';
-import { limits } from '../../limits.ts';
 import type { Clock } from './clock.ts';
 import type { Ticket } from './events.ts';
 import type {
@@ -25,8 +24,6 @@ export class ReadyBuilder {
   #storedNow = 0;
   #isLate = false;
   #persist: StorageWrite[] = [];
-  /** Confirmations of this step and of earlier ones that wait for another storage write (rule R48). */
-  #held: StorageWrite[] = [];
   #sends: Send[] = [];
   #comparison: ComparisonRequest | null = null;
   #replies: CoordinatorReply[] = [];
@@ -36,7 +33,7 @@ export class ReadyBuilder {
     this.now = clock.now;
   }
 
-  /** True if this step stores anything, besides confirmations, which can wait. */
+  /** True if this step stores anything. */
   get writes(): boolean {
     return this.#persist.length > 0;
   }
@@ -72,8 +69,7 @@ export class ReadyBuilder {
     if (write.kind === 'commit' || write.kind === 'reject' || write.kind === 'clock') {
       this.#storedNow = Math.max(this.#storedNow, write.now);
     }
-    if (write.kind === 'confirm') this.#held.push(write);
-    else this.#persist.push(write);
+    this.#persist.push(write);
   }
 
   /**
@@ -133,13 +129,10 @@ export class ReadyBuilder {
   build(): Ready {
     const isLate = this.#isLate || this.#replies.some(showsTooLate);
     if (isLate && this.#storedNow < this.now) this.persist({ kind: 'clock', now: this.now });
-    const mustWrite = this.#mustProve || this.#replies.some(showsState);
-    if (mustWrite && !this.writes && this.#held.length === 0) this.persist({ kind: 'prove' });
-    const isDue = mustWrite || this.writes || this.#held.length >= limits.confirmationsHeld;
-    const held = isDue ? this.#held : [];
-    if (isDue) this.#held = [];
+    if ((this.#mustProve || this.#replies.some(showsState)) && !this.writes)
+      this.persist({ kind: 'prove' });
     return {
-      persist: [...this.#persist, ...held],
+      persist: this.#persist,
       sends: this.#sends,
       comparison: this.#comparison,
       replies: this.#replies,
