@@ -1,5 +1,8 @@
 /** The route table of the HTTP API, its common headers, and the responses to requests that match no route. */
 import { OpenAPIHono } from '@hono/zod-openapi';
+import { cors } from 'hono/cors';
+import { requestId } from 'hono/request-id';
+import { secureHeaders } from 'hono/secure-headers';
 import type { ConfigurationResult } from '../../shared/config/configuration.ts';
 import { failure } from '../../shared/http/problems.ts';
 import { webhookHeader } from '../../shared/webhooks/target.ts';
@@ -11,7 +14,6 @@ import { EdgeScripts } from './cache/script-cache.ts';
 import { mountChanges } from './changes/route.ts';
 import { mountDoctor } from './doctor/route.ts';
 import { createAuthenticate, createGuard } from './http/authenticate.ts';
-import { commonHeaders } from './http/common-headers.ts';
 import type { EdgeDependencies } from './http/dependencies.ts';
 import { mountDocs } from './http/docs.ts';
 import { answerJson, answerProblem, type EdgeEnvironment } from './http/respond.ts';
@@ -26,6 +28,41 @@ import { WriteSender } from './writes/send-writes.ts';
 
 /** The HTTP API, with each route registered for its OpenAPI document. */
 export type EdgeApp = OpenAPIHono<EdgeEnvironment>;
+
+const exposedHeaders = [
+  'ETag',
+  'Idempotency-Kept-Until',
+  'Idempotency-Replayed',
+  'Location',
+  'Lockstep-Callback',
+  'Lockstep-Consistency',
+  'Lockstep-Region',
+  'Lockstep-Via',
+  'Preference-Applied',
+  'Retry-After',
+  'Server-Timing',
+  'Upstash-Sync-Token',
+  'X-Request-Id',
+];
+const acceptedHeaders = [
+  'Authorization',
+  'Cache-Control',
+  'Content-Type',
+  'Idempotency-Key',
+  'If-Match',
+  'If-None-Match',
+  'Last-Event-ID',
+  'Lockstep-Consistency',
+  'Prefer',
+  'Upstash-Encoding',
+  'Upstash-Response-Format',
+  'Upstash-Sync-Token',
+  'Upstash-Telemetry-Platform',
+  'Upstash-Telemetry-Retry',
+  'Upstash-Telemetry-Runtime',
+  'Upstash-Telemetry-Sdk',
+  'X-Request-Id',
+];
 
 /** Builds the API from its dependencies. One app serves an isolate for its whole life. */
 export function createApp(dependencies: EdgeDependencies): EdgeApp {
@@ -72,7 +109,19 @@ export function createMisconfiguredApp(
 
 function createBareApp(log: EdgeDependencies['log']): EdgeApp {
   const app: EdgeApp = new OpenAPIHono<EdgeEnvironment>();
-  app.use(commonHeaders);
+  app.use(requestId());
+  app.use(
+    secureHeaders({
+      // No page may frame the API. Pages of other origins may call it, with a token of their user.
+      xFrameOptions: 'DENY',
+      crossOriginResourcePolicy: false,
+      contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+      overwrite: false,
+    }),
+  );
+  // Tokens travel in a header and never in a cookie, so a page of any origin can use only the token that its user gave
+  // it.
+  app.use(cors({ origin: '*', allowHeaders: acceptedHeaders, exposeHeaders: exposedHeaders }));
   // A receiver that forwards a webhook to Lockstep could cause another webhook, and so on without end.
   app.use(async (context, next) => {
     if (context.req.header(webhookHeader) === undefined) return next();

@@ -12,16 +12,14 @@ import {
   newReader,
 } from '../support/stack/followers.ts';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
-import { commitsOf, hangIn, met } from './rounds.ts';
+import { commitsOf, hangIn, met, patientVariables } from './rounds.ts';
 import { attempt, bodyOf, patience, write } from './writes.ts';
 
 /** No deadline passes while a test holds a round or an answer. */
 const variables = {
   LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: 'true',
   LOCKSTEP_DELIVERY_TIMEOUT_MS: '60000',
-  LOCKSTEP_VOTE_DEADLINE_MS: '20000',
-  LOCKSTEP_ROUND_TIMEOUT_MS: '20500',
-  LOCKSTEP_OUT_AFTER_MS: '60000',
+  ...patientVariables,
 };
 
 let stack: TestStack;

@@ -2,20 +2,13 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 import { Load } from './load.ts';
-import { commitsOf, hangIn, met, preparesOf, roundCounter } from './rounds.ts';
+import { commitsOf, hangIn, met, patientVariables, preparesOf, roundCounter } from './rounds.ts';
 import { attempt, bodyOf, patience, strongEverywhere, strongRead, wake, write } from './writes.ts';
-
-/** No deadline of the coordinator passes while a test holds a round, and no region is evicted meanwhile. */
-const variables = {
-  LOCKSTEP_VOTE_DEADLINE_MS: '20000',
-  LOCKSTEP_ROUND_TIMEOUT_MS: '20500',
-  LOCKSTEP_OUT_AFTER_MS: '60000',
-};
 
 let stack: TestStack;
 
 beforeAll(async () => {
-  stack = await startTestStack({ variables });
+  stack = await startTestStack({ variables: patientVariables });
 });
 
 afterEach(() => stack.heal());

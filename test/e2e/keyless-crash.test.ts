@@ -3,15 +3,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { FaultHandle } from '../../local/gateway/faults.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';
 import { memberChanges, membersOf, newestChange, untilAllVote } from './members.ts';
-import { commits, hangIn, met, prepares, roundCounter } from './rounds.ts';
+import { commits, hangIn, met, patientVariables, prepares, roundCounter } from './rounds.ts';
 import { bodyOf, patience, type WriteOperation, type WriteOptions, wake, write } from './writes.ts';
-
-/** No deadline of the coordinator passes while a test holds a round, and no region is evicted meanwhile. */
-const variables = {
-  LOCKSTEP_VOTE_DEADLINE_MS: '20000',
-  LOCKSTEP_ROUND_TIMEOUT_MS: '20500',
-  LOCKSTEP_OUT_AFTER_MS: '60000',
-};
 
 let stack: TestStack;
 /** The messages that direct subscribers of each region have got, by region. */
@@ -19,7 +12,7 @@ const heard = new Map<string, string[]>();
 const subscribers: { disconnect(): void }[] = [];
 
 beforeAll(async () => {
-  stack = await startTestStack({ variables });
+  stack = await startTestStack({ variables: patientVariables });
   for (const { id, client } of stack.regions) {
     const lines: string[] = [];
     heard.set(id, lines);

@@ -3,6 +3,13 @@ import type { FaultHandle, SeenRequest } from '../../local/gateway/faults.ts';
 import { readState } from '../support/region-state.ts';
 import type { TestRegion, TestStack } from '../support/stack/stack.ts';
 
+/** Variables under which no deadline of the coordinator passes while a test holds a round, and no region is evicted. */
+export const patientVariables = {
+  LOCKSTEP_VOTE_DEADLINE_MS: '20000',
+  LOCKSTEP_ROUND_TIMEOUT_MS: '20500',
+  LOCKSTEP_OUT_AFTER_MS: '60000',
+} as const;
+
 /** Positions in a round's JSON (functions/region/lua/round.lua). */
 const decisionsAt = 8;
 const preparesAt = 9;

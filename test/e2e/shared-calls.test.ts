@@ -5,20 +5,14 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
-import { rounds, snapshots } from './rounds.ts';
+import { patientVariables, rounds, snapshots } from './rounds.ts';
 import { bodyOf, patience, strongRead, write } from './writes.ts';
 
 /** The requests of a burst; the first ones, which begin calls, are those whose clients leave. */
 const requests = 60;
 const leaving = 30;
 
-/** No deadline of the coordinator passes while a test holds its rounds. */
-const variables = {
-  LOCKSTEP_VOTE_DEADLINE_MS: '20000',
-  LOCKSTEP_ROUND_TIMEOUT_MS: '20500',
-  LOCKSTEP_READ_TIMEOUT_MS: '20000',
-  LOCKSTEP_OUT_AFTER_MS: '60000',
-};
+const variables = { ...patientVariables, LOCKSTEP_READ_TIMEOUT_MS: '20000' };
 
 let stack: TestStack;
 

@@ -6,17 +6,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { Receiver } from '../courier/receiver.ts';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
+import { patientVariables } from './rounds.ts';
 import { patience, write } from './writes.ts';
 
 const stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-attack-'));
-/** Regions have as long as they need: the writes of these tests are large, and the machine may be slow. */
-const patient = {
-  LOCKSTEP_VOTE_DEADLINE_MS: '20000',
-  LOCKSTEP_ROUND_TIMEOUT_MS: '25000',
-  LOCKSTEP_OUT_AFTER_MS: '60000',
-};
-/** A courier does not start with these. */
-const broken = { ...patient, LOCKSTEP_DELIVERY_PAUSES_MS: 'soon' };
+/** A courier does not start with these. The writes of these tests are large, and the machine may be slow. */
+const broken = { ...patientVariables, LOCKSTEP_DELIVERY_PAUSES_MS: 'soon' };
 
 let stack: TestStack;
 let receiver: Receiver;
@@ -52,7 +47,7 @@ describe('unreachable couriers', () => {
     await expect.poll(logged, patience).toContain('a courier did not take its events');
     const log = logged();
     await stack.stop();
-    stack = await startTestStack({ stateDirectory, variables: patient });
+    stack = await startTestStack({ stateDirectory, variables: patientVariables });
     expect((await write(stack, [['INCR', 'unreached']])).status).toBe(200);
     await expect.poll(() => receiver.ids.toSorted(), patience).toEqual(ids.toSorted());
     for (const text of [log, logged()]) {
@@ -80,7 +75,7 @@ describe('unreachable couriers', () => {
       expect(status).toBe(200);
     }
     await stack.stop();
-    stack = await startTestStack({ stateDirectory, variables: patient });
+    stack = await startTestStack({ stateDirectory, variables: patientVariables });
     expect((await write(stack, [['INCR', 'unreached']])).status).toBe(200);
     await expect.poll(events, patience).toBe(before + sent);
   });

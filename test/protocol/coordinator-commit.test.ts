@@ -81,6 +81,27 @@ describe('a commit', () => {
     expect(harness.core.appliedIn(record)).toBeNull();
     expect(harness.core.busy).toBe(false);
   });
+
+  // R16: with the pairs of before, a region that goes back to before the commit would seem to have lost nothing.
+  it('is stored as confirmed together with the pairs of the rounds that acknowledged it', () => {
+    const harness = CoreHarness.begun();
+    harness.arrive(frameOf(['a']));
+    harness.executeAll();
+    const pairs = () =>
+      harness.last.persist.flatMap((write) =>
+        write.kind === 'region'
+          ? [[write.region.region, write.region.pair?.[0] ?? 0] as const]
+          : [],
+      );
+    const decided = new Map(pairs());
+    harness.executeAll();
+    expect(harness.last.persist.map(({ kind }) => kind)).toContain('confirm');
+    const confirmed = new Map(pairs());
+    expect([...confirmed.keys()].toSorted()).toEqual(['far', 'middle', 'near']);
+    for (const [region, counter] of confirmed) {
+      expect(counter).toBeGreaterThan(decided.get(region) ?? 0);
+    }
+  });
 });
 
 // R3: only commits are recorded; a transaction without a record is aborted.

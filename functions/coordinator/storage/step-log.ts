@@ -119,7 +119,7 @@ export class StepLog {
     this.#last = newest.position;
     this.#indexedTo = indexed?.last ?? oldest.position - 1;
     for (const step of this.stepsFrom(this.#indexedTo + 1)) {
-      this.#note(step, step.position);
+      this.#note(step, fingerprintsOf(step), step.position);
     }
     const last = this.#lastStep();
     this.#at = last.at;
@@ -183,7 +183,7 @@ export class StepLog {
     }
     this.#last = position + parts - 1;
     this.#unindexed.bytes += body.length;
-    this.#note(step, position);
+    this.#note(step, finds, position);
     if (this.#unindexed.isDue) this.#index();
     return body.length;
   }
@@ -316,8 +316,8 @@ export class StepLog {
     this.#first = last + 1;
   }
 
-  #note(step: Searched, position: number): void {
-    const finds = fingerprintsOf(step);
+  /** Remembers a step at a position, with its fingerprints, until they are indexed. */
+  #note(step: Searched, finds: readonly Bytes[], position: number): void {
     for (const find of finds) this.#recent.set(find, position);
     this.#unindexed.add(step, finds);
   }
