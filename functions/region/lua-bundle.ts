@@ -10,6 +10,7 @@ import addressingText from './lua/collections/addressing.lua';
 import elementCommandsText from './lua/collections/element-commands.lua';
 import elementsText from './lua/collections/elements.lua';
 import mergeText from './lua/collections/merge.lua';
+
 import copyText from './lua/copy/copy.lua';
 import copySourceText from './lua/copy/copy-source.lua';
 import copyTargetText from './lua/copy/copy-target.lua';
@@ -21,8 +22,10 @@ import messagesText from './lua/messages.lua';
 import paceText from './lua/pace.lua';
 import readText from './lua/read.lua';
 import regionStateText from './lua/region-state.lua';
+import regionStoreText from './lua/region-store.lua';
 import repliesText from './lua/replies.lua';
 import roundText from './lua/round.lua';
+import setRoundText from './lua/set-round.lua';
 import snapshotText from './lua/snapshot.lua';
 import sortingText from './lua/sorting.lua';
 import bitsText from './lua/staging/bits.lua';
@@ -127,16 +130,23 @@ const decidingTexts = [
   baseText,
   repliesText,
   regionStateText,
+  regionStoreText,
   decisionModule,
   mergeModule,
   memoryModule,
   moduleOf('loadInline', inlineText),
 ];
 
-/** The same for most rounds, without the parts that only some need: about half as long. */
+/**
+ * The same for most rounds, without the parts that only some need: about half as long. The most common ones end before
+ * its longer half.
+ */
 const shortTexts = [
   baseText,
   regionStateText,
+  leaseText,
+  setRoundText,
+  regionStoreText,
   decisionModule,
   memoryModule,
   moduleOf('loadInline', inlineText),
@@ -189,7 +199,7 @@ const copyTexts = [
  */
 export const roundScripts = {
   /** Decisions alone, or prepares that need no shadow alone; anything else that it meets needs a longer text. */
-  short: scriptOf('short round', [...shortTexts, leaseText, roundText]),
+  short: scriptOf('short round', [...shortTexts, roundText]),
   /** Decisions, and commands that take values whole. */
   plain: scriptOf('round', [...decidingTexts, stagingOf([wholeText]), leaseText, roundText]),
   /** Also commands that address elements of collections, streams, and numbers too wide for Lua. */
@@ -295,6 +305,7 @@ const readingTexts = [
   baseText,
   repliesText,
   regionStateText,
+  regionStoreText,
   decisionModule,
   mergeModule,
   workTexts,
@@ -325,6 +336,7 @@ export function snapshotScriptFor({ commands }: SnapshotRequest): LuaScript {
 export const inspectScript = scriptOf('inspect', [
   baseText,
   regionStateText,
+  regionStoreText,
   jsonText,
   sortingText,
   inspectText,

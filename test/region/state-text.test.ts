@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import baseText from '../../functions/region/lua/base.lua';
 import stateText from '../../functions/region/lua/region-state.lua';
+import storeText from '../../functions/region/lua/region-store.lua';
 import { assert } from '../../shared/assert.ts';
 import {
   emptyState,
@@ -17,7 +18,7 @@ import { runCountOf } from './oracle/run-count.ts';
 import { servers, type TestServer } from './servers.ts';
 
 /** Reads the state, drops the locks of the first ARGV[1] keys behind it, adds the locks of the rest, and writes it. */
-const script = `${baseText}\n${stateText}
+const script = `${baseText}\n${stateText}\n${storeText}
 local region, count = readRegion(), tonumber(ARGV[1])
 local dropped, added = {}, {}
 for index = 2, 1 + count do insert(dropped, ARGV[index]) end

@@ -20,6 +20,41 @@ function expiry(name: string, file: string, find: string, replace: string): Muta
   return { rule: 'R27', name, patches, runner: 'staging', seeds: [1, 100] };
 }
 
+/** Of a rule that set-round.lua enforces for the rounds that it carries out. */
+function setRound(rule: Mutant['rule'], name: string, find: string, replace: string): Mutant {
+  const patches = [{ file: 'functions/region/lua/set-round.lua', find, replace }];
+  return { rule, name: `set-round-${name}`, patches, runner: 'sets', seeds: [1, 100] };
+}
+
+const setRoundMutants: readonly Mutant[] = [
+  setRound('R13', 'accepts-other-generations', 'region.generation ~= generation or ', ''),
+  setRound('R13', 'ignores-epochs', 'region.epoch ~= epoch or ', ''),
+  setRound('R13', 'ignores-incarnations', 'region.incarnation ~= incarnation or ', ''),
+  setRound(
+    'R14',
+    'prepares-below-the-watermark',
+    ' or not isAfter(incarnation, sequence, region.lowWatermark) then return false',
+    ' then return false',
+  ),
+  setRound(
+    'R14',
+    'prepares-settled-transactions',
+    'if isSettled(region, incarnation, sequence) then return false end',
+    '',
+  ),
+  setRound('R15', 'applies-locks-of-others', 'if holder ~= id then return false end', ''),
+  setRound('R15', 'settles-nothing', 'addSettled(region, incarnation, sequence)', ''),
+  setRound('R16', 'compares-no-pairs', ' or lossOf(region, lastAcknowledged) then', ' then'),
+  setRound('R16', 'leaves-no-pair', 'appendPair(region, nonce, bounds[1])', ''),
+  setRound(
+    'R21',
+    'takes-locked-keys',
+    'if locks[key] or key == EVERY then',
+    'if key == EVERY then',
+  ),
+  setRound('R41', 'passes-the-lock-on-all-keys', 'if locks[EVERY] then return false end', ''),
+];
+
 const expiryMutants: readonly Mutant[] = [
   expiry(
     'script-postpones-no-expiry',
@@ -60,6 +95,7 @@ const expiryMutants: readonly Mutant[] = [
 ];
 
 export const scriptMutants: readonly Mutant[] = [
+  ...setRoundMutants,
   ...expiryMutants,
   {
     rule: 'R13',

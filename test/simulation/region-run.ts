@@ -54,11 +54,9 @@ let pairs: readonly RoundPair[] = [];
 export async function run(seed: number): Promise<{ readonly rounds: number }> {
   const random = new Random(seed);
   const rounds = random.between(4, 14);
-  copied = [];
-  pairs = [];
   // In some runs the region is copied for most of the time.
   const roles = random.chance(0.3) ? rolesOfTarget : rolesOfVoter;
-  await Promise.all(opened.map((implementation) => implementation.wipe()));
+  await beginEmpty();
   for (const args of initialOf(random))
     await agree(args.join(' '), (implementation) => implementation.run(...args));
   for (let count = 0; count < rounds; count += 1) {
@@ -67,6 +65,13 @@ export async function run(seed: number): Promise<{ readonly rounds: number }> {
   }
   await look(random);
   return { rounds };
+}
+
+/** Empties every implementation. */
+export async function beginEmpty(): Promise<void> {
+  copied = [];
+  pairs = [];
+  await Promise.all(opened.map((implementation) => implementation.wipe()));
 }
 
 /** The initial data: members out of order, and keys that may expire by the transactions' clock. */
@@ -80,8 +85,11 @@ function initialOf(random: Random): readonly (readonly string[])[] {
   ];
 }
 
-/** One round in every implementation; a copy's write brings the items that the implementation itself has read. */
-async function exchange(round: Round, choice: number): Promise<void> {
+/**
+ * One round in every implementation; a copy's write brings the items that the implementation itself has read. Returns
+ * the last pairs of the history.
+ */
+export async function exchange(round: Round, choice: number): Promise<readonly RoundPair[]> {
   const read: (readonly string[])[] = [];
   await agree(`round ${JSON.stringify(round)}`, async (implementation) => {
     const index = opened.indexOf(implementation);
@@ -96,6 +104,7 @@ async function exchange(round: Round, choice: number): Promise<void> {
     return { ...rest, hasClock: clock !== null, copy: comparable(reply) };
   });
   if (read.length > 0) copied.push(read);
+  return pairs;
 }
 
 /**
@@ -131,7 +140,8 @@ async function look(random: Random): Promise<void> {
   );
 }
 
-async function agree(
+/** Fails unless all implementations answer alike. */
+export async function agree(
   asked: string,
   ask: (implementation: Implementation) => Promise<unknown>,
 ): Promise<void> {

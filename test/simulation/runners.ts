@@ -40,6 +40,8 @@ export const runners = {
   agreement: (): Promise<Runner> => import('./agreement-run.ts'),
   /** Random rounds in the model of a region and in its scripts. */
   region: (): Promise<Runner> => import('./region-run.ts'),
+  /** Rounds of transactions that set values, in the model of a region and in its scripts. */
+  sets: (): Promise<Runner> => import('./set-run.ts'),
   /** A redis-server whose memory runs out. */
   memory: (): Promise<Runner> => import('./memory-run.ts'),
   /** Transactions that set expiries, in the model of a region and in its scripts, early and late. */

@@ -59,6 +59,10 @@ local function noteFailure(failure)
   error(failure, 0)
 end
 
+-- Of a round that set-round.lua has left to round.lua, which takes each of them once: the decoded argument, and the
+-- texts of the state and of the lease.
+local decoded, foundState, foundLease
+
 -- Runs a command and returns its reply. Raises an error reply as its text, which a caller's pcall catches.
 local function must(...)
   local reply = redis.pcall(...)

@@ -284,7 +284,9 @@ end
 -- The round ----------------------------------------------------------------------------------------------------------
 
 local function readRound()
-  local given = decodeGiven(ARGV[1])
+  local given = decoded or decodeGiven(ARGV[1])
+  -- A round may change its argument, so a repetition decodes it again.
+  decoded = nil
   return {
     generation = given[1], epoch = given[2], incarnation = given[3], begin = given[4] == 1, askOlder = given[5] == 1,
     lowWatermark = given[6], lastAcknowledged = given[7], nonce = given[8], decisions = given[9],
