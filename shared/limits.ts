@@ -191,7 +191,10 @@ export const limits = {
   claimedEntries: 10_000,
   /** The time after which a round without a response is given up. */
   roundTimeoutMs: 2_500,
-  /** The time for which a commit waits for a prepare to share its round, if few connections are free. */
+  /**
+   * The time for which a commit waits for a prepare to share its round, if few connections are free or transactions
+   * begin closer together than that.
+   */
   commitLingerMs: 10,
   /** The pause before a silent region is asked again. Doubles from the minimum to the maximum. */
   probeBackoffMinMs: 50,

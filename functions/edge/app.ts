@@ -107,21 +107,57 @@ export function createMisconfiguredApp(
   return app;
 }
 
+/**
+ * Adds the headers that browsers heed. Each costs CPU, and most requests are writes and reads by servers, so the answer
+ * to a call gets only those that matter for it. A GET gets all: its answer may be shown as a page, or cached and used
+ * for a page of another origin.
+ */
+function mountCommonHeaders(app: EdgeApp): void {
+  // No page may frame the API. Pages of other origins may call it, with a token of their user.
+  const common = {
+    xFrameOptions: 'DENY',
+    crossOriginResourcePolicy: false,
+    contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+    overwrite: false,
+  };
+  const secureShown = secureHeaders(common);
+  const secureCalled = secureHeaders({
+    ...common,
+    crossOriginOpenerPolicy: false,
+    originAgentCluster: false,
+    xDnsPrefetchControl: false,
+    xDownloadOptions: false,
+    xPermittedCrossDomainPolicies: false,
+    xXssProtection: false,
+  });
+  // Tokens travel in a header and never in a cookie, so a page of any origin can use only the token that its user gave
+  // it.
+  const shared = cors({
+    origin: '*',
+    allowHeaders: acceptedHeaders,
+    exposeHeaders: exposedHeaders,
+  });
+  app.use((context, next) =>
+    (isCall(context.req.method) ? secureCalled : secureShown)(context, next),
+  );
+  app.use(async (context, next) => {
+    const isSameOrigin = context.req.header('Origin') === undefined;
+    if (!isSameOrigin || !isCall(context.req.method)) return shared(context, next);
+    await next();
+    // hono adds its id only to responses that it makes itself, or if a header was set before.
+    context.res.headers.set('X-Request-Id', context.get('requestId'));
+  });
+}
+
+/** True for methods whose answers no browser shows or keeps. */
+function isCall(method: string): boolean {
+  return method !== 'GET' && method !== 'HEAD';
+}
+
 function createBareApp(log: EdgeDependencies['log']): EdgeApp {
   const app: EdgeApp = new OpenAPIHono<EdgeEnvironment>();
   app.use(requestId());
-  app.use(
-    secureHeaders({
-      // No page may frame the API. Pages of other origins may call it, with a token of their user.
-      xFrameOptions: 'DENY',
-      crossOriginResourcePolicy: false,
-      contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
-      overwrite: false,
-    }),
-  );
-  // Tokens travel in a header and never in a cookie, so a page of any origin can use only the token that its user gave
-  // it.
-  app.use(cors({ origin: '*', allowHeaders: acceptedHeaders, exposeHeaders: exposedHeaders }));
+  mountCommonHeaders(app);
   // A receiver that forwards a webhook to Lockstep could cause another webhook, and so on without end.
   app.use(async (context, next) => {
     if (context.req.header(webhookHeader) === undefined) return next();

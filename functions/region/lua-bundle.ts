@@ -125,11 +125,12 @@ const workTexts = [
   moduleOf('loadWork', workText),
 ].join('\n');
 
-/** The part of every round: the region's state, locks, decisions, and transactions that need no shadow. */
+/** The beginning of every round. */
+const headTexts = [baseText, regionStateText, leaseText];
+
+/** The part of most rounds: the region's state, locks, decisions, and transactions that need no shadow. */
 const decidingTexts = [
-  baseText,
   repliesText,
-  regionStateText,
   regionStoreText,
   decisionModule,
   mergeModule,
@@ -142,9 +143,7 @@ const decidingTexts = [
  * its longer half.
  */
 const shortTexts = [
-  baseText,
-  regionStateText,
-  leaseText,
+  ...headTexts,
   setRoundText,
   regionStoreText,
   decisionModule,
@@ -200,35 +199,41 @@ const copyTexts = [
 export const roundScripts = {
   /** Decisions alone, or prepares that need no shadow alone; anything else that it meets needs a longer text. */
   short: scriptOf('short round', [...shortTexts, roundText]),
-  /** Decisions, and commands that take values whole. */
-  plain: scriptOf('round', [...decidingTexts, stagingOf([wholeText]), leaseText, roundText]),
+  /** Decisions, and commands that take values whole. The most common rounds end early here too. */
+  plain: scriptOf('round', [
+    ...headTexts,
+    setRoundText,
+    ...decidingTexts,
+    stagingOf([wholeText]),
+    roundText,
+  ]),
   /** Also commands that address elements of collections, streams, and numbers too wide for Lua. */
   elements: scriptOf('round by elements', [
+    ...headTexts,
     ...decidingTexts,
     stagingOf(elementTexts),
-    leaseText,
     roundText,
   ]),
   /** Also users' scripts, which may call any command. */
   scripts: scriptOf('round with scripts', [
+    ...headTexts,
     ...decidingTexts,
     stagingOf(elementTexts, userScriptTexts),
-    leaseText,
     roundText,
   ]),
   /** Decisions and a step of a copy. */
   copy: scriptOf('round of a copy', [
+    ...headTexts,
     ...decidingTexts,
     stagingOf([wholeText]),
-    leaseText,
     ...copyTexts,
     roundText,
   ]),
   /** Everything; a coordinator does not prepare in a round with a step of a copy. */
   all: scriptOf('round of all', [
+    ...headTexts,
     ...decidingTexts,
     stagingOf(elementTexts, userScriptTexts),
-    leaseText,
     ...copyTexts,
     roundText,
   ]),

@@ -260,7 +260,7 @@ export class CoordinatorCore implements CoordinatorView {
 
   #send(entropy: string): void {
     if (this.#ready.ended !== null) return;
-    const { newest, oldestUndecided } = this.#transactions;
+    const { newest, oldestUndecided, gapMs } = this.#transactions;
     const { shard, connections } = this.#config;
     const { incarnation } = this.#stored;
     const head = { shard, epoch: this.#state.epoch, incarnation, newest, oldestUndecided };
@@ -272,7 +272,7 @@ export class CoordinatorCore implements CoordinatorView {
       const free = connections - this.#links.flightCount - this.#reads.flightCount;
       const waits = founding.isOpen || this.#links.isBeginning;
       const readSince = waits ? null : this.#reads.waitingSince;
-      const turn = nextTurn(this.#links.all, readSince, free, this.#ready.now);
+      const turn = nextTurn(this.#links.all, readSince, free, this.#ready.now, gapMs);
       if (turn === null) break;
       if (turn.kind === 'snapshot') this.#reads.sendNext(shard);
       else this.#links.sendRound(turn.link, head, entropy, turn.copies);

@@ -210,6 +210,19 @@ describe('the edge', () => {
     expect(exposed).toEqual([...new Set(exposed)]);
   });
 
+  it('sends servers only the common headers that matter for a call', async () => {
+    const edge = new EdgeUnderTest();
+    const call = (headers: Record<string, string>) =>
+      edge.ask('POST', '/v1/writes', { body: '{}', headers });
+    const { headers } = await call({});
+    expect(headers.get('x-request-id')).toMatch(/\S/);
+    expect(headers.get('x-content-type-options')).toBe('nosniff');
+    expect(headers.get('access-control-allow-origin')).toBeNull();
+    const paged = await call({ origin: 'https://example.com' });
+    expect(paged.headers.get('x-request-id')).toMatch(/\S/);
+    expect(paged.headers.get('access-control-allow-origin')).toBe('*');
+  });
+
   it('returns 503 with the faulty variable for every request if the configuration is invalid', async () => {
     const logged: string[] = [];
     const fault = {

@@ -39,7 +39,8 @@ describe('the keys that a region has missed', () => {
     const frames = [['a', 'b'], ['c']].map((keys) => frameOf(keys, { ...lasting, ...given }));
     const tickets = frames.map((frame) => harness.arrive(frame));
     harness.executeAll();
-    harness.run(timing.outAfterMs, others);
+    // Writes that come together have commits that wait for company.
+    harness.run(limits.commitLingerMs + timing.outAfterMs, others);
     return { harness, tickets };
   }
 
@@ -127,7 +128,8 @@ describe('the keys that a region has missed', () => {
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     harness.arrive(frameOf(['a', channelKey('news')], lasting));
     harness.executeAll();
-    harness.run(timing.outAfterMs, others);
+    // Writes that come together have commits that wait for company.
+    harness.run(limits.commitLingerMs + timing.outAfterMs, others);
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', missedKeys: 1 });
     expect(marksOf(harness, 'far')).toEqual({ a: 1 });
   });

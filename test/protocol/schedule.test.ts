@@ -41,8 +41,13 @@ function commit(link: RegionLink, lingerUntil: number): void {
 }
 
 /** The link that gets the next connection, while no read waits. */
-function nextLink(links: readonly RegionLink[], free: number, at: number): RegionLink | null {
-  const turn = nextTurn(links, null, free, at);
+function nextLink(
+  links: readonly RegionLink[],
+  free: number,
+  at: number,
+  gapMs?: number,
+): RegionLink | null {
+  const turn = nextTurn(links, null, free, at, gapMs);
   return turn?.kind === 'round' ? turn.link : null;
 }
 
@@ -55,6 +60,14 @@ function copy(link: RegionLink, since: number): void {
 describe('the next connection', () => {
   it('goes to no region if there is nothing to send', () => {
     expect(nextLink([linkOf('near', 10), linkOf('far', 200)], 6, now)).toBeNull();
+  });
+
+  it('goes to a lone commit only after its wait, while transactions begin in quick succession', () => {
+    const link = linkOf('near', 10);
+    commit(link, now + limits.commitLingerMs);
+    expect(nextLink([link], 6, now, limits.commitLingerMs)).toBe(link);
+    expect(nextLink([link], 6, now, limits.commitLingerMs - 1)).toBeNull();
+    expect(nextLink([link], 6, now + limits.commitLingerMs, 0)).toBe(link);
   });
 
   it('goes to no region if no connection is free', () => {

@@ -32,7 +32,9 @@ export const shellMutants: readonly Mutant[] = [
   {
     rule: 'R20',
     name: 'sends-commits-alone-at-once',
-    patches: [{ file: schedule, find: '(plenty || now >= link.lingerUntil)', replace: 'true' }],
+    patches: [
+      { file: schedule, find: '(leavesAlone || now >= link.lingerUntil)', replace: 'true' },
+    ],
     runner: 'pace',
     seeds: [1, 50],
   },

@@ -1,5 +1,5 @@
--- Carries out the most common rounds: transactions that only set values, or decisions about such transactions, with
--- nothing else to do. lua-bundle.ts puts this text before most definitions of the short text, so that these rounds do
+-- Carries out the most common rounds: transactions that only set values, and decisions about such transactions, with
+-- nothing else to do. lua-bundle.ts puts this text before most definitions of the short texts, so that these rounds do
 -- not pay for them: they took more time than the work itself.
 --
 -- ARGV[1] is that of round.lua.
@@ -121,7 +121,7 @@ local function runSetRound()
   local generation, epoch, incarnation, _, asksOlder, lowWatermark, lastAcknowledged, nonce, decisions, prepares,
     bounds, role, lease, _, grows, copy = unpack(decoded)
   if asksOlder == 1 or role ~= 0 or copy ~= 0 then return nil end
-  if (#decisions == 0) == (#prepares == 0) then return nil end
+  if #decisions == 0 and #prepares == 0 then return nil end
   local sets, votes = {}, {}
   for index, prepare in ipairs(prepares) do
     local item = setsOf(prepare)

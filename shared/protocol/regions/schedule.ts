@@ -33,20 +33,26 @@ interface Candidate {
  * regions wait equally long, the farthest goes first, since its answer takes longest: with one connection more than
  * regions, a write that begins while the commits of the last one are on their way is still answered after one round
  * trip to the farthest region. Steps of a copy come last.
+ *
+ * `gapMs` is the time between the last two transactions, ms. A commit leaves alone, at once, only if connections are
+ * plenty and the next prepare is not likely to come while it may wait for one: a round that is shared costs each region
+ * one request and one script instead of two.
  */
 export function nextTurn(
   links: readonly RegionLink[],
   readSince: number | null,
   free: number,
   now: number,
+  gapMs = Number.POSITIVE_INFINITY,
 ): Turn | null {
   if (free <= 0) return null;
-  // Plenty: after every request that could leave now, a prepare to every region still finds a connection.
-  const plenty = free >= links.length + links.filter((link) => link.hasUnsent).length;
+  // After every request that could leave now, a prepare to every region still finds a connection.
+  const hasRoom = free >= links.length + links.filter((link) => link.hasUnsent).length;
+  const leavesAlone = hasRoom && gapMs >= limits.commitLingerMs;
   const probes = links.filter((link) => link.flights.hasProbe).length;
   const candidates = links
     .filter((link) => mayLeave(link, free, probes))
-    .flatMap((link) => candidatesOf(link, plenty, now));
+    .flatMap((link) => candidatesOf(link, leavesAlone, now));
   if (readSince !== null) {
     const turn = { kind: 'snapshot' } as const;
     candidates.push({ turn, since: readSince, rank: 1, age: 0, distanceMs: 0 });
@@ -67,7 +73,7 @@ function mayLeave(link: RegionLink, free: number, probes: number): boolean {
   return size < limits.roundsInFlightPerRegion && free >= size;
 }
 
-function candidatesOf(link: RegionLink, plenty: boolean, now: number): readonly Candidate[] {
+function candidatesOf(link: RegionLink, leavesAlone: boolean, now: number): readonly Candidate[] {
   const distanceMs = link.roundTripMs ?? Number.MAX_SAFE_INTEGER;
   const round = { kind: 'round', link, copies: false } as const;
   const waiting = { turn: round, age: 0, distanceMs };
@@ -85,7 +91,7 @@ function candidatesOf(link: RegionLink, plenty: boolean, now: number): readonly 
     const [, age] = prepare.order;
     candidates.push({ ...waiting, since: prepare.now, rank: 0, age });
   }
-  if (link.hasUnsent && (plenty || now >= link.lingerUntil)) {
+  if (link.hasUnsent && (leavesAlone || now >= link.lingerUntil)) {
     candidates.push({ ...waiting, since: link.lingerUntil, rank: 1 });
   }
   const leaseDueAt = link.isLeased ? link.lease.dueAt(now) : Number.POSITIVE_INFINITY;

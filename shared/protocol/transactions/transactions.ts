@@ -10,6 +10,9 @@ export class Transactions {
   readonly #undecided = new Map<string, Transaction>();
   readonly #holders = new Map<string, Transaction>();
   #last = 0;
+  /** When the last transaction began, and how long after the one before, ms. */
+  #begunAt = Number.NEGATIVE_INFINITY;
+  #gapMs = Number.POSITIVE_INFINITY;
 
   constructor(incarnation: number) {
     this.#incarnation = incarnation;
@@ -32,6 +35,11 @@ export class Transactions {
   /** The undecided transaction that holds each key. */
   get locks(): ReadonlyMap<string, Transaction> {
     return this.#holders;
+  }
+
+  /** The time between the beginnings of the last two transactions, ms: how soon the next one is likely to begin. */
+  get gapMs(): number {
+    return this.#gapMs;
   }
 
   get oldestUndecided(): TransactionOrder | null {
@@ -69,6 +77,8 @@ export class Transactions {
     voteDeadlineMs: number,
   ): Transaction {
     this.#last += 1;
+    this.#gapMs = now - this.#begunAt;
+    this.#begunAt = now;
     const patience = Math.max(...parts.map((part) => part.frame.notAfter));
     const deadline = Math.min(now + voteDeadlineMs, patience);
     const transaction = new Transaction(this.newest, parts, voters, now, deadline);
