@@ -74,8 +74,12 @@ export type Asker = 'coordinator' | 'stale' | 'edge';
 
 export const generation = 1_000;
 
+/** The most by which the clock of a region is off by a constant, and by turns besides, ms. */
+const skewMaximumMs = 400;
+const wobbleMaximumMs = 100;
+
 /** The most by which the clock of a region is off, ms. */
-export const clocksApartMs = 400;
+export const clocksApartMs = skewMaximumMs + wobbleMaximumMs;
 
 /** The weather of the simulation. */
 export function weatherOf(random: Random): Weather {
@@ -89,8 +93,8 @@ export function weatherOf(random: Random): Weather {
     straggling: bad ? random.pick([0, 0.02, 0.1]) : 0,
     crashEveryMs: bad ? random.pick([0, 400, 2_000]) : 0,
     zombies: random.pick([0, 0.5, 1]),
-    wobblesMs: [0, 50, 100],
-    skewMs: random.pick([0, 20, clocksApartMs]),
+    wobblesMs: [0, 50, wobbleMaximumMs],
+    skewMs: random.pick([0, 20, skewMaximumMs]),
     outageEveryMs: bad ? random.pick([0, 0, 5_000]) : 0,
     outagesAtOnce: random.pick([1, 1, 2]),
     farMs: 120,
@@ -130,8 +134,8 @@ export function memberWeatherOf(random: Random): Weather {
     straggling: random.pick([0, 0.05, 0.2]),
     crashEveryMs: random.pick([0, 2_000, 8_000]),
     zombies: random.pick([0, 0.5, 1]),
-    wobblesMs: [100],
-    skewMs: random.pick([0, clocksApartMs]),
+    wobblesMs: [wobbleMaximumMs],
+    skewMs: random.pick([0, skewMaximumMs]),
     outageEveryMs: random.pick([0, 3_000, 6_000]),
     outagesAtOnce: random.pick([1, 2]),
     farMs: random.pick([10, 120]),
@@ -197,7 +201,7 @@ export function expiryWeatherOf(random: Random): Weather {
     ...weatherOf(random),
     straggling: random.pick([0, 0.05, 0.2]),
     lossEveryMs: 0,
-    skewMs: random.pick([0, clocksApartMs]),
+    skewMs: random.pick([0, skewMaximumMs]),
     keys: ['a', 'b'],
     reads: 0.15,
     turns: [10, 25],
