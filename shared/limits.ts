@@ -112,7 +112,12 @@ export const limits = {
   /** Requests of one Durable Object that wait for response headers, a limit of the platform. */
   connections: 6,
   /** Rounds in flight to one region. */
-  roundsInFlightPerRegion: 3,
+  roundsInFlightPerRegion: 4,
+  /** Rounds that leave to one region within a round trip, once two are in flight: evenly, so no write waits long. */
+  roundsPerRoundTrip: 6,
+  /** A region is late if a round takes longer than this number of its usual round trips, plus `lateMs` ms. */
+  lateRoundTrips: 2,
+  lateMs: 20,
   /** The wait after which a request for a connection goes before all that have waited for less, of any kind. */
   fairAfterMs: 100,
   /** Silent regions that are probed at the same time: a probe may hold its connection until its timeout. */

@@ -277,7 +277,7 @@ export class CoordinatorCore implements CoordinatorView {
       if (turn.kind === 'snapshot') this.#reads.sendNext(shard);
       else this.#links.sendRound(turn.link, head, entropy, turn.copies);
     }
-    this.#links.planLeases();
+    this.#links.planAhead();
   }
 
   #noteRest(epochBefore: number): void {

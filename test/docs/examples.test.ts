@@ -16,7 +16,7 @@ import { PageShell } from './page-shell.ts';
 const pages = listedPages();
 const examples = new Map(pages.map((page) => [page, examplesOf(blocksOf(page))]));
 const all = [...examples.values()].flat();
-const idPattern = /\b0-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\bep_[0-9a-f]{32}/g;
+const idPatterns = [/\b0-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, /\bep_[0-9a-f]{32}/g];
 /** The port of the pages' receiver. */
 const receiverPort = '9000';
 
@@ -154,12 +154,15 @@ class PageRun {
     );
     expect(wrong, `${where}: ${ran.output()}`).toEqual([]);
     await this.#awaitShown(example, text);
-    const ids = [...new Set(shown.join('\n').match(idPattern) ?? [])];
-    const actual = [...new Set(ran.output().match(idPattern) ?? [])];
-    ids.forEach((id, index) => {
-      const came = actual[index];
-      if (came !== undefined) this.#ids.set(id, came);
-    });
+    // Each kind for itself: an event that the receiver prints late brings the id of an earlier write.
+    for (const pattern of idPatterns) {
+      const ids = [...new Set(shown.join('\n').match(pattern) ?? [])];
+      const actual = [...new Set(ran.output().match(pattern) ?? [])];
+      ids.forEach((id, index) => {
+        const came = actual[index];
+        if (came !== undefined) this.#ids.set(id, came);
+      });
+    }
   }
 
   /** The output that the page shows may follow later; commands that only read are repeated until it does. */
@@ -187,7 +190,10 @@ class PageRun {
 
   #translated(text: string): string {
     const withPort = text.replaceAll(new RegExp(`\\b${receiverPort}\\b`, 'g'), this.#port);
-    return withPort.replaceAll(idPattern, (id) => this.#ids.get(id) ?? id);
+    return idPatterns.reduce(
+      (translated, pattern) => translated.replaceAll(pattern, (id) => this.#ids.get(id) ?? id),
+      withPort,
+    );
   }
 }
 

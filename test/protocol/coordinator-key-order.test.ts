@@ -40,7 +40,10 @@ describe('frames on one key', () => {
 
   it('do not make frames on other keys wait: those are transactions of their own', () => {
     const harness = CoreHarness.begun();
-    for (const keys of [['a'], ['b'], ['c', 'd']]) harness.arrive(frameOf(keys));
+    for (const keys of [['a'], ['b'], ['c', 'd']]) {
+      harness.arrive(frameOf(keys));
+      harness.advance(10);
+    }
     expect(preparedKeys(harness)).toEqual([['a'], ['b'], ['c', 'd']]);
   });
 

@@ -124,15 +124,33 @@ describe('the next connection', () => {
     expect(nextLink([near, far], 4, now)).not.toBeNull();
   });
 
-  it('goes to no region that already has its share of rounds on the way', () => {
+  it('goes to no late region that already has its share of rounds on the way', () => {
     const link = linkOf('near', 10);
-    for (let number = 2; number <= limits.roundsInFlightPerRegion; number++) send(link, number);
+    for (const number of [2, 3]) send(link, number);
     prepare(link, 1);
-    expect(nextLink([link], 1, now)).toBeNull();
-    expect(nextLink([link], 2, now)).toBe(link);
-    send(link, limits.roundsInFlightPerRegion + 1);
-    prepare(link, 2);
+    const lateAt = 10 * limits.lateRoundTrips + limits.lateMs;
+    expect(nextLink([link], 1, lateAt - 1)).toBe(link);
+    expect(nextLink([link], 1, lateAt)).toBeNull();
+    expect(nextLink([link], 2, lateAt)).toBe(link);
+  });
+
+  it('goes to no region that has the most rounds on the way', () => {
+    const link = linkOf('near', 10);
+    for (let number = 1; number <= limits.roundsInFlightPerRegion; number++) send(link, number + 1);
+    prepare(link, 1);
     expect(nextLink([link], 9, now)).toBeNull();
+  });
+
+  it('goes to a region with two rounds on the way only a part of its round trip after the last', () => {
+    const link = linkOf('far', 60);
+    send(link, 2);
+    prepare(link, 1);
+    expect(nextLink([link], 6, 0)).toBe(link);
+    send(link, 3);
+    prepare(link, 2);
+    const spacedUntil = 60 / limits.roundsPerRoundTrip;
+    expect(nextLink([link], 6, spacedUntil - 1)).toBeNull();
+    expect(nextLink([link], 6, spacedUntil)).toBe(link);
   });
 
   it('goes to a silent region only to probe it, when its pause is over', () => {

@@ -200,7 +200,7 @@ describe.each(servers)('a common round in %s', (name, start) => {
         );
         expect(results[0]).toEqual(results[1]);
       }),
-      runCountOf(name === 'redis-server' ? 400 : 30),
+      runCountOf(name === 'redis-server' ? 250 : 20),
     );
     expect(common).toBeGreaterThan(rounds / 10);
   });

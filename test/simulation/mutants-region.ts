@@ -122,7 +122,7 @@ export const regionMutants: readonly Mutant[] = [
       },
     ],
     runner: 'members',
-    seeds: [100, 200],
+    seeds: [450, 460],
   },
   {
     rule: 'R21',

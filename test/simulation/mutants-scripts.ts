@@ -208,7 +208,7 @@ export const scriptMutants: readonly Mutant[] = [
       ),
     ],
     runner: 'region',
-    seeds: [20, 120],
+    seeds: [450, 460],
   },
   {
     rule: 'R22',

@@ -289,6 +289,20 @@ export class RegionLink {
     };
   }
 
+  /** Before this moment no further round leaves beside those in flight, ms: they are spaced evenly (rule R20). */
+  get spacedUntil(): number {
+    const { newestSentAt, size } = this.flights;
+    if (size < 2 || newestSentAt === null) return 0;
+    return newestSentAt + (this.roundTripMs ?? 0) / limits.roundsPerRoundTrip;
+  }
+
+  /** True if a round has been in flight for longer than the region usually takes, or nobody knows how long it takes. */
+  isLate(now: number): boolean {
+    if (this.roundTripMs === null) return true;
+    const allowedMs = this.roundTripMs * limits.lateRoundTrips + limits.lateMs;
+    return this.flights.isOverdue(now, allowedMs);
+  }
+
   /** Ends the flight of a round, with any result. */
   land(number: number): Flight {
     const flight = this.flights.get(number);

@@ -279,10 +279,13 @@ export class RegionLinks {
     this.#ready.schedule(now + this.#config.voteDeadlineMs);
   }
 
-  /** Plans for the leases that become due before anything else happens. */
-  planLeases(): void {
+  /** Plans for the leases that become due, and the rounds that may leave, before anything else happens. */
+  planAhead(): void {
     const { now } = this.#ready;
-    for (const link of this.all) if (link.isLeased) this.#ready.schedule(link.lease.dueAt(now));
+    for (const link of this.all) {
+      if (link.isLeased) this.#ready.schedule(link.lease.dueAt(now));
+      if (link.oldestPrepare !== null || link.hasUnsent) this.#ready.schedule(link.spacedUntil);
+    }
   }
 
   /** Stores the changes of regions that storage needs, together with the writes of this step. */

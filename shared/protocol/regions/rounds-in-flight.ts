@@ -29,6 +29,13 @@ export class RoundsInFlight extends Map<number, Flight> {
     return oldest?.sentAt ?? null;
   }
 
+  /** When the newest of them left, ms; null if there is none. */
+  get newestSentAt(): number | null {
+    let newest: number | null = null;
+    for (const { sentAt } of this.values()) newest = sentAt;
+    return newest;
+  }
+
   /** True if a probe is among them. */
   get hasProbe(): boolean {
     for (const { probe } of this.values()) if (probe) return true;

@@ -51,7 +51,7 @@ export function nextTurn(
   const leavesAlone = hasRoom && gapMs >= limits.commitLingerMs;
   const probes = links.filter((link) => link.flights.hasProbe).length;
   const candidates = links
-    .filter((link) => mayLeave(link, free, probes))
+    .filter((link) => mayLeave(link, free, probes, now))
     .flatMap((link) => candidatesOf(link, leavesAlone, now));
   if (readSince !== null) {
     const turn = { kind: 'snapshot' } as const;
@@ -62,15 +62,17 @@ export function nextTurn(
 }
 
 /**
- * A region that hangs must not hold the connections of the others: silent regions share a few, and the last connection
- * goes to no region that has its share already.
+ * Rounds to a region that answers in time leave evenly spaced: with few of them, each write waits for the next one only
+ * a part of a round trip. A region that hangs must not hold the connections of the others: silent regions share a few,
+ * and the last connection goes to no late region that has its share already.
  */
-function mayLeave(link: RegionLink, free: number, probes: number): boolean {
+function mayLeave(link: RegionLink, free: number, probes: number, now: number): boolean {
   if (link.isQuarantined) return false;
   if (link.health.kind !== 'answering')
     return !link.flights.hasProbe && probes < limits.probesInFlight;
   const { size } = link.flights;
-  return size < limits.roundsInFlightPerRegion && free >= size;
+  if (size >= limits.roundsInFlightPerRegion) return false;
+  return link.isLate(now) ? free >= size : now >= link.spacedUntil;
 }
 
 function candidatesOf(link: RegionLink, leavesAlone: boolean, now: number): readonly Candidate[] {
