@@ -208,7 +208,7 @@ export const scriptMutants: readonly Mutant[] = [
       ),
     ],
     runner: 'region',
-    seeds: [450, 460],
+    seeds: [20, 120],
   },
   {
     rule: 'R22',
