@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { connectRegion } from '../../functions/region/client.ts';
 import { startGateway } from '../../local/gateway/gateway.ts';
-import type { RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient, Round, RoundPair } from '../../shared/contracts/round.ts';
 import {
   commitOf,
   countedText,
@@ -11,6 +11,7 @@ import {
   prepareOf,
   roundOf,
   script,
+  set,
 } from '../region/fixtures.ts';
 import { startRedisServer } from '../region/servers.ts';
 import { type Figure, median } from './measure.ts';
@@ -74,7 +75,10 @@ const attacks: Readonly<Record<string, string>> = {
     'local t = {1} for i = 1, 22 do t = {t, t} end return #cjson.encode(t)',
 };
 
-/** Measures both, on a server of its own. */
+/** Plain SETs of Lockstep per run. */
+const setsPerRun = 400;
+
+/** Measures both, and the scripts of Lockstep's own for a plain SET, on a server of its own. */
 export async function measureScripts(say: Say): Promise<readonly Figure[]> {
   const server = await startRedisServer();
   const token = 'bench';
@@ -83,7 +87,8 @@ export async function measureScripts(say: Say): Promise<readonly Figure[]> {
     await gateway.ready();
     const client = connectRegion({ id: 'bench', url: gateway.url, token });
     const rounds = new Rounds(client, server.redis);
-    const figures: Figure[] = [];
+    say('a plain SET …');
+    const figures: Figure[] = [...(await measureSets(rounds, server.redis))];
     for (const kind of kinds) {
       say(`${kind.name} …`);
       figures.push(...(await measureKind(rounds, kind)));
@@ -97,6 +102,41 @@ export async function measureScripts(say: Say): Promise<readonly Figure[]> {
     await gateway.close();
     await server.stop();
   }
+}
+
+/**
+ * The time of the scripts of a plain SET, by the server's statistics of commands. They follow each other without a pause;
+ * after some ms without work they take several times as long, since a processor then begins with cold caches.
+ */
+async function measureSets(rounds: Rounds, redis: Redis): Promise<readonly Figure[]> {
+  const bareUs: number[] = [];
+  const setUs: number[] = [];
+  await rounds.set(setsPerRun);
+  for (let run = 0; run < runs; run += 1) {
+    await redis.config('RESETSTAT');
+    for (let call = 0; call < 2 * setsPerRun; call += 1) await redis.eval('return 1', 0);
+    bareUs.push((await scriptUs(redis)) / setsPerRun);
+    await redis.config('RESETSTAT');
+    await rounds.set(setsPerRun);
+    setUs.push((await scriptUs(redis)) / setsPerRun);
+  }
+  const ratios = setUs.map((us, run) => us / (bareUs[run] ?? Number.NaN));
+  return [
+    {
+      name: 'a plain SET: its prepare and its commit',
+      value: median(setUs),
+      unit: 'µs',
+      limit: null,
+    },
+    { name: '  of two bare EVALs', value: median(ratios), unit: 'ratio', limit: null },
+  ];
+}
+
+/** The time of all scripts since the statistics were reset, µs. */
+async function scriptUs(redis: Redis): Promise<number> {
+  const stats = await redis.info('commandstats');
+  const whole = /^cmdstat_eval(?:sha)?:calls=\d+,usec=(\d+)/gm;
+  return [...stats.matchAll(whole)].reduce((sum, [, usec]) => sum + Number(usec), 0);
 }
 
 async function measureKind(rounds: Rounds, kind: Kind): Promise<readonly Figure[]> {
@@ -147,12 +187,37 @@ class Rounds {
   private readonly client: RegionClient;
   private readonly redis: Redis;
   private sequence = 0;
+  private pair: RoundPair | null = null;
   /** The keys of the previous transaction. */
   private keys: readonly string[] = [];
 
   constructor(client: RegionClient, redis: Redis) {
     this.client = client;
     this.redis = redis;
+  }
+
+  /** Prepares and commits this number of plain SETs, one after the other. */
+  async set(count: number): Promise<void> {
+    for (let write = 0; write < count; write += 1) {
+      this.sequence += 1;
+      const keys = [`set:${this.sequence}`];
+      const prepares = [
+        prepareOf(this.sequence, keys, part(set(`set:${this.sequence}`, 'x'.repeat(32)))),
+      ];
+      await this.next({ prepares });
+      await this.next({ decisions: [commitOf(this.sequence, keys)] });
+    }
+  }
+
+  /** A round of the set's, which names the last pair and the low watermark as a coordinator does. */
+  private async next(given: Partial<Round>): Promise<void> {
+    const round = roundOf({
+      ...given,
+      lastAcknowledged: this.pair,
+      lowWatermark: [1, this.sequence - 1],
+    });
+    const { history } = executed(await this.client.round(round, 30_000));
+    this.pair = history.at(-1) ?? null;
   }
 
   async bare({ text, argv }: Kind): Promise<number> {
@@ -171,7 +236,7 @@ class Rounds {
     const before = await mainThreadMs(this.redis);
     for (let call = 0; call < callsPerRun; call += 1) {
       this.sequence += 1;
-      const decisions = this.sequence > 1 ? [commitOf(this.sequence - 1, this.keys)] : [];
+      const decisions = this.keys.length > 0 ? [commitOf(this.sequence - 1, this.keys)] : [];
       const prepares = [prepareOf(this.sequence, keys, part(script(text, keys, argv)))];
       this.keys = keys;
       const { votes } = executed(await this.client.round(roundOf({ decisions, prepares }), 30_000));
