@@ -67,7 +67,7 @@ export async function measureMemory(options: MemoryOptions): Promise<PartReport>
     const sampler = new Sampler(workers, ms / parts / samplesPerPart, say);
     const result = await runOpenLoop({ ...loop, perSecond: perSecond / 2, ms });
     const samples = sampler.stop();
-    return reportOf(options, samples, { rate: perSecond / 2, failed: result.failed });
+    return reportOf(options, samples, { ...result, rate: perSecond / 2 });
   } finally {
     await peers.stop();
     rmSync(stateDirectory, { recursive: true });
@@ -101,7 +101,11 @@ function megabytes(bytes: number): number {
 function reportOf(
   { regions, roundTrips, minutes }: MemoryOptions,
   samples: readonly Sample[],
-  { rate, failed }: { readonly rate: number; readonly failed: number },
+  {
+    rate,
+    failed,
+    failure,
+  }: { readonly rate: number; readonly failed: number; readonly failure: string | null },
 ): PartReport {
   const ms = minutes * 60_000;
   const meanOf = (part: number) => {
@@ -139,6 +143,6 @@ function reportOf(
         svg: lineChart(axes, [{ name: 'resident', points }]),
       },
     ],
-    note: null,
+    note: failure === null ? null : `The first operation that failed: ${failure}`,
   };
 }
