@@ -113,7 +113,7 @@ export const limits = {
   connections: 6,
   /** Rounds in flight to one region. */
   roundsInFlightPerRegion: 4,
-  /** Rounds that leave to one region within a round trip, once two are in flight: evenly, so no write waits long. */
+  /** The part of a round trip that passes between rounds to one region, once two are in flight, is 1 divided by this. */
   roundsPerRoundTrip: 6,
   /** A region is late if a round takes longer than this number of its usual round trips, plus `lateMs` ms. */
   lateRoundTrips: 2,

@@ -1,5 +1,6 @@
 /** The route table of the HTTP API, its common headers, and the responses to requests that match no route. */
 import { OpenAPIHono } from '@hono/zod-openapi';
+import type { HonoRequest } from 'hono';
 import { cors } from 'hono/cors';
 import { requestId } from 'hono/request-id';
 import { secureHeaders } from 'hono/secure-headers';
@@ -64,6 +65,9 @@ const acceptedHeaders = [
   'X-Request-Id',
 ];
 
+/** Methods that a browser sends without `Origin`, or before it asks for more. */
+const readingMethods: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
+
 /** Builds the API from its dependencies. One app serves an isolate for its whole life. */
 export function createApp(dependencies: EdgeDependencies): EdgeApp {
   const app = createBareApp(dependencies.log);
@@ -109,8 +113,7 @@ export function createMisconfiguredApp(
 
 /**
  * Adds the headers that browsers heed. Each costs CPU, and most requests are writes and reads by servers, so the answer
- * to a call gets only those that matter for it. A GET gets all: its answer may be shown as a page, or cached and used
- * for a page of another origin.
+ * to a server has only those that matter for any client.
  */
 function mountCommonHeaders(app: EdgeApp): void {
   // No page may frame the API. Pages of other origins may call it, with a token of their user.
@@ -120,8 +123,8 @@ function mountCommonHeaders(app: EdgeApp): void {
     contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
     overwrite: false,
   };
-  const secureShown = secureHeaders(common);
-  const secureCalled = secureHeaders({
+  const toBrowsers = secureHeaders(common);
+  const toServers = secureHeaders({
     ...common,
     crossOriginOpenerPolicy: false,
     originAgentCluster: false,
@@ -132,26 +135,28 @@ function mountCommonHeaders(app: EdgeApp): void {
   });
   // Tokens travel in a header and never in a cookie, so a page of any origin can use only the token that its user gave
   // it.
-  const shared = cors({
+  const allowOrigins = cors({
     origin: '*',
     allowHeaders: acceptedHeaders,
     exposeHeaders: exposedHeaders,
   });
   app.use((context, next) =>
-    (isCall(context.req.method) ? secureCalled : secureShown)(context, next),
+    isFromServer(context.req) ? toServers(context, next) : toBrowsers(context, next),
   );
   app.use(async (context, next) => {
-    const isSameOrigin = context.req.header('Origin') === undefined;
-    if (!isSameOrigin || !isCall(context.req.method)) return shared(context, next);
+    if (!isFromServer(context.req)) return allowOrigins(context, next);
     await next();
     // hono adds its id only to responses that it makes itself, or if a header was set before.
     context.res.headers.set('X-Request-Id', context.get('requestId'));
   });
 }
 
-/** True for methods whose answers no browser shows or keeps. */
-function isCall(method: string): boolean {
-  return method !== 'GET' && method !== 'HEAD';
+/**
+ * True if no browser sent the request: with any method that may change something, a browser sends `Origin`
+ * (https://fetch.spec.whatwg.org/#origin-header).
+ */
+function isFromServer(request: HonoRequest): boolean {
+  return !readingMethods.has(request.method) && request.header('Origin') === undefined;
 }
 
 function createBareApp(log: EdgeDependencies['log']): EdgeApp {

@@ -38,7 +38,7 @@ its limit. It takes minutes; a part takes less:
   hooks      webhooks and the change feed; or one of these alone: hooks waiting
   elements   writes into large collections
   replies    large replies of a region
-  scripts    users' scripts
+  scripts    a plain SET's scripts, and users' scripts
   members    regions that fail and return; or one of these alone:
              members outages, members copying, members hold, members reads
 

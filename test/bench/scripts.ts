@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { connectRegion } from '../../functions/region/client.ts';
+import { roundScripts } from '../../functions/region/lua-bundle.ts';
 import { startGateway } from '../../local/gateway/gateway.ts';
 import type { RegionClient, Round, RoundPair } from '../../shared/contracts/round.ts';
+import { connectDirectly, withoutSetRound } from '../region/direct.ts';
 import {
   commitOf,
   countedText,
@@ -17,8 +19,8 @@ import { startRedisServer } from '../region/servers.ts';
 import { type Figure, median } from './measure.ts';
 
 /**
- * The time of users' scripts on a region's main thread, as its server counts it (`INFO cpu`): well-known scripts,
- * each against a bare EVALSHA, and scripts of an attacker.
+ * The time of scripts on a region's main thread, as its server counts it: Lockstep's own for a plain SET, well-known
+ * scripts of users, each against a bare EVALSHA, and scripts of an attacker.
  */
 
 const runs = 7;
@@ -78,7 +80,7 @@ const attacks: Readonly<Record<string, string>> = {
 /** Plain SETs of Lockstep per run. */
 const setsPerRun = 400;
 
-/** Measures both, and the scripts of Lockstep's own for a plain SET, on a server of its own. */
+/** Measures all of them, on a server of its own. */
 export async function measureScripts(say: Say): Promise<readonly Figure[]> {
   const server = await startRedisServer();
   const token = 'bench';
@@ -86,9 +88,10 @@ export async function measureScripts(say: Say): Promise<readonly Figure[]> {
   try {
     await gateway.ready();
     const client = connectRegion({ id: 'bench', url: gateway.url, token });
-    const rounds = new Rounds(client, server.redis);
     say('a plain SET …');
-    const figures: Figure[] = [...(await measureSets(rounds, server.redis))];
+    const figures: Figure[] = [...(await measureSets(server.redis))];
+    await server.redis.flushall();
+    const rounds = new Rounds(client, server.redis);
     for (const kind of kinds) {
       say(`${kind.name} …`);
       figures.push(...(await measureKind(rounds, kind)));
@@ -105,38 +108,55 @@ export async function measureScripts(say: Say): Promise<readonly Figure[]> {
 }
 
 /**
- * The time of the scripts of a plain SET, by the server's statistics of commands. They follow each other without a pause;
- * after some ms without work they take several times as long, since a processor then begins with cold caches.
+ * The time of the scripts of a plain SET, by the server's statistics of commands. They follow each other on a plain
+ * connection: after some ms without work they take several times as long, since a processor then begins with cold caches.
  */
-async function measureSets(rounds: Rounds, redis: Redis): Promise<readonly Figure[]> {
-  const bareUs: number[] = [];
-  const setUs: number[] = [];
-  await rounds.set(setsPerRun);
+async function measureSets(redis: Redis): Promise<readonly Figure[]> {
+  const short: number[] = [];
+  const long: number[] = [];
+  const bare: number[] = [];
   for (let run = 0; run < runs; run += 1) {
+    short.push(await setUs(redis, (text) => text));
+    long.push(await setUs(redis, withoutSetRound));
     await redis.config('RESETSTAT');
     for (let call = 0; call < 2 * setsPerRun; call += 1) await redis.eval('return 1', 0);
-    bareUs.push((await scriptUs(redis)) / setsPerRun);
-    await redis.config('RESETSTAT');
-    await rounds.set(setsPerRun);
-    setUs.push((await scriptUs(redis)) / setsPerRun);
+    bare.push(await scriptUs(redis));
   }
-  const ratios = setUs.map((us, run) => us / (bareUs[run] ?? Number.NaN));
+  const of = (others: readonly number[]) =>
+    median(short.map((us, run) => us / (others[run] ?? Number.NaN)));
   return [
     {
       name: 'a plain SET: its prepare and its commit',
-      value: median(setUs),
+      value: median(short),
       unit: 'µs',
       limit: null,
     },
-    { name: '  of two bare EVALs', value: median(ratios), unit: 'ratio', limit: null },
+    { name: '  of the same by round.lua alone', value: of(long), unit: 'ratio', limit: null },
+    { name: '  of two bare EVALs', value: of(bare), unit: 'ratio', limit: null },
   ];
 }
 
-/** The time of all scripts since the statistics were reset, µs. */
+/** The time of the scripts of one plain SET, whose texts may be changed. */
+async function setUs(redis: Redis, change: (text: string) => string): Promise<number> {
+  await redis.flushall();
+  const digests = new Map<string, string>();
+  for (const { text } of Object.values(roundScripts)) {
+    digests.set(text, String(await redis.script('LOAD', change(text))));
+  }
+  const client = connectDirectly(redis, (text) => digests.get(text) ?? text);
+  const rounds = new Rounds(client, redis);
+  await rounds.set(setsPerRun / 4);
+  await redis.config('RESETSTAT');
+  await rounds.set(setsPerRun);
+  return scriptUs(redis);
+}
+
+/** The time of all scripts since the statistics were reset, µs per plain SET. */
 async function scriptUs(redis: Redis): Promise<number> {
   const stats = await redis.info('commandstats');
   const whole = /^cmdstat_eval(?:sha)?:calls=\d+,usec=(\d+)/gm;
-  return [...stats.matchAll(whole)].reduce((sum, [, usec]) => sum + Number(usec), 0);
+  const us = [...stats.matchAll(whole)].reduce((sum, [, usec]) => sum + Number(usec), 0);
+  return us / setsPerRun;
 }
 
 async function measureKind(rounds: Rounds, kind: Kind): Promise<readonly Figure[]> {

@@ -221,6 +221,8 @@ describe('the edge', () => {
     const paged = await call({ origin: 'https://example.com' });
     expect(paged.headers.get('x-request-id')).toMatch(/\S/);
     expect(paged.headers.get('access-control-allow-origin')).toBe('*');
+    const asked = await edge.ask('OPTIONS', '/v1/writes', { token: null });
+    expect(asked.status).toBe(204);
   });
 
   it('returns 503 with the faulty variable for every request if the configuration is invalid', async () => {

@@ -10,6 +10,8 @@ import { voterOf } from './stored.ts';
 
 const now = 5_000;
 const later = now + 1;
+/** The time between two transactions, ms, of which none waits for the next. */
+const calm: number = limits.commitLingerMs;
 
 /** A link that has answered before, `roundTripMs` away, without unacknowledged decisions. */
 function linkOf(region: string, roundTripMs: number): RegionLink {
@@ -45,7 +47,7 @@ function nextLink(
   links: readonly RegionLink[],
   free: number,
   at: number,
-  gapMs?: number,
+  gapMs = calm,
 ): RegionLink | null {
   const turn = nextTurn(links, null, free, at, gapMs);
   return turn?.kind === 'round' ? turn.link : null;
@@ -197,8 +199,8 @@ describe('the next connection, after a request has waited for long', () => {
     const link = linkOf('near', 10);
     prepare(link, 1);
     copy(link, overdue + 1);
-    expect(nextTurn([link], null, 6, now)).toEqual({ kind: 'round', link, copies: false });
-    expect(nextTurn([link], null, 6, now + 1)).toEqual({ kind: 'round', link, copies: true });
+    expect(nextTurn([link], null, 6, now, calm)).toEqual({ kind: 'round', link, copies: false });
+    expect(nextTurn([link], null, 6, now + 1, calm)).toEqual({ kind: 'round', link, copies: true });
   });
 
   it('goes to a round whose prepares wait for another if a step of a copy has waited', () => {
@@ -207,7 +209,7 @@ describe('the next connection, after a request has waited for long', () => {
     copy(link, overdue);
     const round = send(link, 2, true);
     expect(round).toMatchObject({ prepares: [], copy: { kind: 'list' } });
-    expect(nextTurn([link], null, 6, now)).toEqual({ kind: 'round', link, copies: false });
+    expect(nextTurn([link], null, 6, now, calm)).toEqual({ kind: 'round', link, copies: false });
   });
 
   it('goes to a probe before a younger prepare', () => {
@@ -235,9 +237,9 @@ describe('the next connection, after a request has waited for long', () => {
   it('goes to a read that has waited, and before that to prepares', () => {
     const link = linkOf('near', 10);
     prepare(link, 1);
-    expect(nextTurn([link], overdue + 1, 1, now)).toMatchObject({ kind: 'round' });
-    expect(nextTurn([link], overdue, 1, now)).toEqual({ kind: 'snapshot' });
-    expect(nextTurn([link], overdue, 0, now)).toBeNull();
+    expect(nextTurn([link], overdue + 1, 1, now, calm)).toMatchObject({ kind: 'round' });
+    expect(nextTurn([link], overdue, 1, now, calm)).toEqual({ kind: 'snapshot' });
+    expect(nextTurn([link], overdue, 0, now, calm)).toBeNull();
   });
 
   it('goes to a prepare that has waited longer than all others', () => {
@@ -245,7 +247,7 @@ describe('the next connection, after a request has waited for long', () => {
     prepare(near, 1);
     const at = now + 2 * limits.fairAfterMs;
     copy(copied, now + 1);
-    expect(nextTurn([near, copied], now + 2, 1, at)).toMatchObject({ link: near });
+    expect(nextTurn([near, copied], now + 2, 1, at, calm)).toMatchObject({ link: near });
   });
 
   it('goes to no more silent regions than may be probed at once', () => {

@@ -8,6 +8,7 @@ import { assert } from '../../shared/assert.ts';
 import { integerOf, type RawReply } from '../../shared/contracts/reply.ts';
 import type { ReadableRegion } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
+import type { TestServer } from './servers.ts';
 
 /**
  * A region client over a plain connection: the same scripts, encoding and decoding, without HTTP. `change` replaces
@@ -18,6 +19,32 @@ export function connectDirectly(
   change: (script: string) => string = (script) => script,
 ): ReadableRegion {
   return clientOf(directRunner(redis, (script) => change(script.text)));
+}
+
+/** A server, and a client whose texts may be changed. */
+export interface DirectRegion {
+  readonly server: TestServer;
+  readonly client: ReadableRegion;
+}
+
+/** Starts two servers, to compare two ways to carry out the same rounds: `first` and `second` change the texts. */
+export async function startBoth(
+  start: () => Promise<TestServer>,
+  first: (script: string) => string,
+  second: (script: string) => string,
+): Promise<readonly [DirectRegion, DirectRegion]> {
+  const regionWith = async (change: (script: string) => string) => {
+    const server = await start();
+    return { server, client: connectDirectly(server.redis, change) };
+  };
+  return Promise.all([regionWith(first), regionWith(second)]);
+}
+
+/** Leaves every round to round.lua. */
+export function withoutSetRound(text: string): string {
+  const changed = text.replace('pcall(runSetRound)', 'true, nil');
+  assert(changed !== text || !text.includes('runSetRound'), 'the text begins with set-round.lua');
+  return changed;
 }
 
 /** Runs scripts and commands over a plain connection. */

@@ -6,8 +6,8 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { assert } from '../../shared/assert.ts';
 import type { Operation } from '../../shared/contracts/frame.ts';
-import type { Part, RegionClient } from '../../shared/contracts/round.ts';
-import { connectDirectly } from './direct.ts';
+import type { Part } from '../../shared/contracts/round.ts';
+import { type DirectRegion, startBoth, withoutSetRound } from './direct.ts';
 import { commitOf, del, executed, part, prepareOf, read, roundOf, set, write } from './fixtures.ts';
 import { runCountOf } from './oracle/run-count.ts';
 import { servers, type TestServer } from './servers.ts';
@@ -127,13 +127,9 @@ const transactions = fc.array(fc.array(operations, { minLength: 1, maxLength: 5 
 });
 
 describe.each(servers)('a transaction of short strings in %s', (name, start) => {
-  let both: readonly { readonly server: TestServer; readonly client: RegionClient }[];
+  let both: readonly [DirectRegion, DirectRegion];
   beforeAll(async () => {
-    const started = await Promise.all([start(), start()]);
-    both = started.map((server, at) => ({
-      server,
-      client: connectDirectly(server.redis, at === 0 ? undefined : withoutInline),
-    }));
+    both = await startBoth(start, withoutSetRound, (text) => withoutInline(withoutSetRound(text)));
   });
   afterAll(async () => {
     await Promise.all(both.map(({ server }) => server.stop()));
@@ -155,14 +151,13 @@ describe.each(servers)('a transaction of short strings in %s', (name, start) => 
   }
 
   async function carryOut(
-    at: number,
+    at: 0 | 1,
     filled: readonly (readonly string[])[],
     base: number,
     parts: readonly Part[],
     isFull: boolean,
   ): Promise<unknown> {
-    const { server, client } = both[at] ?? both[0] ?? { server: null, client: null };
-    assert(server !== null && client !== null, 'there are two servers');
+    const { server, client } = both[at];
     await server.redis.config('SET', 'maxmemory', '0');
     await server.redis.flushall();
     for (const [name = '', ...args] of filled) await server.redis.callBuffer(name, ...args);
@@ -189,7 +184,7 @@ describe.each(servers)('a transaction of short strings in %s', (name, start) => 
           const commands = filled.flatMap((each) => each(base));
           const parts = made.map((each) => part(...each.map((operation) => operation(base))));
           const [inline, staged] = await Promise.all(
-            [0, 1].map((at) => carryOut(at, commands, base, parts, isFull)),
+            ([0, 1] as const).map((at) => carryOut(at, commands, base, parts, isFull)),
           );
           expect(inline).toEqual(staged);
         },

@@ -4,12 +4,11 @@
  */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { assert } from '../../shared/assert.ts';
-import type { ReadableRegion, Round, RoundPair } from '../../shared/contracts/round.ts';
+import type { Round, RoundPair } from '../../shared/contracts/round.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import { everyKey } from '../../shared/reserved-keys.ts';
 import { readState } from '../support/region-state.ts';
-import { connectDirectly } from './direct.ts';
+import { type DirectRegion, startBoth, withoutSetRound } from './direct.ts';
 import { checked, del, part, roundOf, set } from './fixtures.ts';
 import { runCountOf } from './oracle/run-count.ts';
 import { servers, type TestServer } from './servers.ts';
@@ -122,21 +121,10 @@ function counting(text: string): string {
   );
 }
 
-/** Leaves every round to round.lua. */
-function withoutSetRound(text: string): string {
-  const changed = text.replace('pcall(runSetRound)', 'true, nil');
-  assert(changed !== text || !text.includes('runSetRound'), 'the text begins with set-round.lua');
-  return changed;
-}
-
 describe.each(servers)('a common round in %s', (name, start) => {
-  let both: readonly { readonly server: TestServer; readonly client: ReadableRegion }[];
+  let both: readonly [DirectRegion, DirectRegion];
   beforeAll(async () => {
-    const started = await Promise.all([start(), start()]);
-    both = started.map((server, at) => ({
-      server,
-      client: connectDirectly(server.redis, at === 0 ? counting : withoutSetRound),
-    }));
+    both = await startBoth(start, counting, withoutSetRound);
   });
   afterAll(async () => {
     await Promise.all(both.map(({ server }) => server.stop()));
@@ -158,7 +146,7 @@ describe.each(servers)('a common round in %s', (name, start) => {
   }
 
   it('has the answer and effect that it has by round.lua', async () => {
-    const { server: first } = both[0] ?? assertNever();
+    const [{ server: first }] = both;
     // The embedded server has no bound of memory.
     const hasBound = name === 'redis-server';
     let [rounds, common] = [0, 0];
@@ -200,7 +188,7 @@ describe.each(servers)('a common round in %s', (name, start) => {
         );
         expect(results[0]).toEqual(results[1]);
       }),
-      runCountOf(name === 'redis-server' ? 250 : 20),
+      runCountOf(name === 'redis-server' ? 400 : 30),
     );
     expect(common).toBeGreaterThan(rounds / 10);
   });
@@ -258,7 +246,3 @@ describe.each(servers)('a common round in %s', (name, start) => {
     });
   }
 });
-
-function assertNever(): never {
-  throw new Error('there are two servers');
-}

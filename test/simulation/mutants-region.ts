@@ -121,8 +121,8 @@ export const regionMutants: readonly Mutant[] = [
         replace: 'if (holder[0] >= incarnation) continue;\n      this.#locks.delete(key);',
       },
     ],
-    runner: 'members',
-    seeds: [450, 460],
+    runner: 'flushes',
+    seeds: [10, 200],
   },
   {
     rule: 'R21',

@@ -3,12 +3,16 @@ import type { Patch } from './mutation.ts';
 
 /** R13 to R16 and R21 to R27 in the scripts themselves, which the seeded runs hold against the model of a region. */
 
+function inScript(file: string, find: string, replace: string): Patch {
+  return { file: `functions/region/lua/${file}`, find, replace };
+}
+
 function round(find: string, replace: string): Patch {
-  return { file: 'functions/region/lua/round.lua', find, replace };
+  return inScript('round.lua', find, replace);
 }
 
 function memory(find: string, replace: string): Patch {
-  return { file: 'functions/region/lua/memory.lua', find, replace };
+  return inScript('memory.lua', find, replace);
 }
 
 const state = 'functions/region/lua/region-state.lua';
@@ -16,13 +20,13 @@ const read = 'functions/region/lua/read.lua';
 
 /** Of R27, in the scripts of a region. */
 function expiry(name: string, file: string, find: string, replace: string): Mutant {
-  const patches = [{ file: `functions/region/lua/${file}`, find, replace }];
+  const patches = [inScript(file, find, replace)];
   return { rule: 'R27', name, patches, runner: 'staging', seeds: [1, 100] };
 }
 
 /** Of a rule that set-round.lua enforces for the rounds that it carries out. */
 function setRound(rule: Mutant['rule'], name: string, find: string, replace: string): Mutant {
-  const patches = [{ file: 'functions/region/lua/set-round.lua', find, replace }];
+  const patches = [inScript('set-round.lua', find, replace)];
   return { rule, name: `set-round-${name}`, patches, runner: 'sets', seeds: [1, 100] };
 }
 

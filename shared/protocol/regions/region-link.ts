@@ -289,11 +289,12 @@ export class RegionLink {
     };
   }
 
-  /** Before this moment no further round leaves beside those in flight, ms: they are spaced evenly (rule R20). */
+  /** Before this moment no third or fourth round leaves beside those in flight, ms (rule R20). */
   get spacedUntil(): number {
     const { newestSentAt, size } = this.flights;
     if (size < 2 || newestSentAt === null) return 0;
-    return newestSentAt + (this.roundTripMs ?? 0) / limits.roundsPerRoundTrip;
+    // Clocks read whole milliseconds.
+    return newestSentAt + Math.ceil((this.roundTripMs ?? 0) / limits.roundsPerRoundTrip);
   }
 
   /** True if a round has been in flight for longer than the region usually takes, or nobody knows how long it takes. */

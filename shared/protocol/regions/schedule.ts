@@ -43,7 +43,7 @@ export function nextTurn(
   readSince: number | null,
   free: number,
   now: number,
-  gapMs = Number.POSITIVE_INFINITY,
+  gapMs: number,
 ): Turn | null {
   if (free <= 0) return null;
   // After every request that could leave now, a prepare to every region still finds a connection.
