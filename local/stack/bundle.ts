@@ -1,5 +1,5 @@
 /** Bundles the Worker with wrangler. */
-import { readFileSync, rmSync } from 'node:fs';
+import { cpSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
@@ -26,7 +26,7 @@ export interface Bundle {
  * @throws Error with wrangler's output if that fails.
  */
 export async function bundleWorker(stateDirectory: string): Promise<Bundle> {
-  const directory = join(stateDirectory, 'bundle');
+  const directory = bundleIn(stateDirectory);
   rmSync(directory, { recursive: true, force: true });
   const logFile = join(stateDirectory, 'bundle.log');
   const wrangler = startProcess({
@@ -46,6 +46,18 @@ export async function bundleWorker(stateDirectory: string): Promise<Bundle> {
     throw new Error(`The Worker cannot be bundled:\n${lastLines(logFile, 60)}`);
   }
   return { directory, compatibilityDate: compatibilityDate() };
+}
+
+/** Copies a bundle into the state directory, where the Worker's configuration refers to it. */
+export function copyBundle(bundle: Bundle, stateDirectory: string): Bundle {
+  const directory = bundleIn(stateDirectory);
+  rmSync(directory, { recursive: true, force: true });
+  cpSync(bundle.directory, directory, { recursive: true });
+  return { ...bundle, directory };
+}
+
+function bundleIn(stateDirectory: string): string {
+  return join(stateDirectory, 'bundle');
 }
 
 /** The path of the workerd that is installed with wrangler. */

@@ -7,7 +7,7 @@ import { Meter, startGateway } from '../gateway/gateway.ts';
 import type { Coordinates, RoundTrips } from '../gateway/round-trips.ts';
 import { placesFor, roundTripMsOf } from '../gateway/round-trips.ts';
 import type { Bundle } from './bundle.ts';
-import { bundleWorker } from './bundle.ts';
+import { bundleWorker, copyBundle } from './bundle.ts';
 import { freePort } from './free-port.ts';
 import { ownStateDirectory } from './processes.ts';
 import type { LocalRegion, RedisKind } from './regions.ts';
@@ -29,6 +29,10 @@ export interface StackOptions {
   readonly fresh: boolean;
   /** Further variables of the Worker, by name. */
   readonly variables?: Readonly<Record<string, string>>;
+  /** A bundle of this source tree, to be copied; by default the Worker is bundled anew. */
+  readonly bundle?: Bundle;
+  /** Offer V8's inspector of the Worker, for profiles; see {@link Stack.inspectorUrl}. */
+  readonly withInspector?: boolean;
   /** Called with a short sentence per step. */
   readonly progress?: (line: string) => void;
 }
@@ -56,6 +60,8 @@ export interface Stack {
   readonly total: Meter;
   /** The current Worker. A restart replaces it. */
   readonly worker: LocalWorker;
+  /** The inspector of the current Worker, which lists its targets under `/json`; null if there is none. */
+  readonly inspectorUrl: string | null;
   /** Ends the Worker by SIGKILL. */
   killWorker(): Promise<void>;
   /** Restarts the Worker, with the same address and storage. */
@@ -158,6 +164,7 @@ class RunningStack implements Stack {
   private bundled: Bundle | null = null;
   private current: LocalWorker | null = null;
   private port = 0;
+  private inspectorPort: number | null = null;
 
   constructor(options: StackOptions, tokens: StackTokens, gatewayToken: string) {
     this.options = options;
@@ -179,8 +186,16 @@ class RunningStack implements Stack {
     return this.current;
   }
 
+  get inspectorUrl(): string | null {
+    return this.inspectorPort === null ? null : `http://127.0.0.1:${this.inspectorPort}`;
+  }
+
   async bundle(): Promise<void> {
-    this.bundled = await bundleWorker(this.options.stateDirectory);
+    const { bundle, stateDirectory } = this.options;
+    this.bundled =
+      bundle === undefined
+        ? await bundleWorker(stateDirectory)
+        : copyBundle(bundle, stateDirectory);
   }
 
   async startRegions(places: readonly Coordinates[]): Promise<void> {
@@ -211,6 +226,7 @@ class RunningStack implements Stack {
   async restartWorker(): Promise<void> {
     await this.current?.stop();
     this.port ||= await freePort(this.options.port);
+    if (this.options.withInspector === true) this.inspectorPort ??= await freePort(0);
     this.current = await startWorker(this.workerOptions());
   }
 
@@ -239,6 +255,7 @@ class RunningStack implements Stack {
         { token: this.tokens.admin, scope: 'admin' },
       ],
       ...(this.options.variables === undefined ? {} : { variables: this.options.variables }),
+      ...(this.inspectorPort === null ? {} : { inspectorPort: this.inspectorPort }),
     };
   }
 }

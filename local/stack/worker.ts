@@ -34,6 +34,8 @@ export interface WorkerOptions {
   readonly tokens: readonly StackToken[];
   /** Further variables of the Worker, by name. */
   readonly variables?: Readonly<Record<string, string>>;
+  /** The port of V8's inspector on 127.0.0.1; without it there is none. */
+  readonly inspectorPort?: number;
 }
 
 /** The time within which the Worker must give its first response, in ms. */
@@ -76,7 +78,7 @@ export async function startWorker(options: WorkerOptions): Promise<LocalWorker> 
   const workerd = startProcess({
     name: 'worker',
     command: workerdProgram(),
-    args: ['serve', configuration],
+    args: ['serve', configuration, ...inspectorArguments(options)],
     stateDirectory: options.stateDirectory,
     logFile,
   });
@@ -95,6 +97,10 @@ export async function startWorker(options: WorkerOptions): Promise<LocalWorker> 
     stop: () => workerd.stop(workerGraceMs),
     kill: () => workerd.kill(),
   };
+}
+
+function inspectorArguments({ inspectorPort }: WorkerOptions): readonly string[] {
+  return inspectorPort === undefined ? [] : [`--inspector-addr=127.0.0.1:${inspectorPort}`];
 }
 
 /** The configuration of workerd, in the place of wrangler.toml and the platform. */

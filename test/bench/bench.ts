@@ -53,6 +53,7 @@ These run only by name, and take longer:
   ycsb       an open loop at rising rates until saturation
              (--regions, --rtt, --seconds per rate, --only a,b,c,f)
   memory     memory of workerd at half of saturation (--regions, --rtt, --minutes)
+  profile    the parts of the Worker that use its CPU (--regions, --seconds per load)
 
   --record   write the results into docs/reference/benchmarks.json, and make its page again
   --help     show this text

@@ -94,7 +94,8 @@ class Arrivals<Operation> {
 
   private async carryOut(dueAt: number): Promise<void> {
     const { port, next, carry, isRead } = this.loop;
-    const connection = this.idle.pop() ?? new HttpConnection(port);
+    // In turn: the server closes those that rest for some seconds, and its memory grows with each that is opened anew.
+    const connection = this.idle.shift() ?? new HttpConnection(port);
     const operation = next();
     try {
       await carry(connection, operation);

@@ -70,6 +70,14 @@ export const reportParts: Readonly<Record<string, MakeReport>> = {
       say,
     });
   },
+  profile: async (options, say) => {
+    const { measureProfile } = await import('./profile.ts');
+    return measureProfile({
+      regions: numberOf(options.regions, 3),
+      ms: numberOf(options.seconds, 8) * 1_000,
+      say,
+    });
+  },
   memory: async (options, say) => {
     const { measureMemory } = await import('./soak-memory.ts');
     return measureMemory({

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { RoundTrips } from '../../local/gateway/round-trips.ts';
 import { redisKind } from '../../local/stack/regions.ts';
+import { Inspector } from './inspector.ts';
 import type { Figure } from './measure.ts';
 import { runOpenLoop } from './open-loop.ts';
 import { startPeers } from './peers/systems.ts';
@@ -32,7 +33,10 @@ const growthMost = 1.1;
 
 interface Sample {
   readonly atMs: number;
+  /** Resident, of the whole process. */
   readonly bytes: number;
+  /** In use in V8's heap, with garbage that is not collected yet. */
+  readonly heapBytes: number;
 }
 
 /** Sends SETs of distinct keys, one in five operations a strong GET, and samples the memory all the time. */
@@ -44,6 +48,7 @@ export async function measureMemory(options: MemoryOptions): Promise<PartReport>
     redis: redisKind(),
     withOthers: false,
     etcd: null,
+    withInspector: true,
   });
   try {
     const [ours] = peers.systems;
@@ -62,11 +67,15 @@ export async function measureMemory(options: MemoryOptions): Promise<PartReport>
     const { perSecond } = await findSaturation({ ...loop, perSecond: firstRate }, settled, say);
     // Saturation has filled queues and caches of the process.
     await peers.stack.restartWorker();
+    const { inspectorUrl } = peers.stack;
+    if (inspectorUrl === null) throw new Error('the Worker has no inspector');
+    const inspector = await Inspector.connect(inspectorUrl, 'worker worker');
     const workers = [groupOf(stateDirectory, 'worker')];
     const ms = minutes * 60_000;
-    const sampler = new Sampler(workers, ms / parts / samplesPerPart, say);
+    const sampler = new Sampler({ workers, inspector, everyMs: ms / parts / samplesPerPart, say });
     const result = await runOpenLoop({ ...loop, perSecond: perSecond / 2, ms });
     const samples = sampler.stop();
+    inspector.close();
     return reportOf(options, samples, { ...result, rate: perSecond / 2 });
   } finally {
     await peers.stop();
@@ -74,24 +83,38 @@ export async function measureMemory(options: MemoryOptions): Promise<PartReport>
   }
 }
 
+interface Sampling {
+  /** Process groups. */
+  readonly workers: readonly number[];
+  readonly inspector: Inspector;
+  readonly everyMs: number;
+  readonly say: (line: string) => void;
+}
+
 class Sampler {
   private readonly samples: Sample[] = [];
   private readonly timer: ReturnType<typeof setInterval>;
 
-  constructor(groups: readonly number[], everyMs: number, say: (line: string) => void) {
+  constructor({ workers, inspector, everyMs, say }: Sampling) {
     const startedAt = performance.now();
-    this.timer = setInterval(() => {
-      const sample = { atMs: performance.now() - startedAt, bytes: residentBytesOf(groups) };
-      this.samples.push(sample);
-      const isNews = this.samples.length % samplesPerPart === 0;
-      if (isNews) say(`  ${(sample.atMs / 60_000).toFixed(1)} min: ${megabytes(sample.bytes)} MB`);
-    }, everyMs);
+    const sampleNow = async () => {
+      const atMs = performance.now() - startedAt;
+      const bytes = residentBytesOf(workers);
+      this.samples.push({ atMs, bytes, heapBytes: await inspector.heapBytes() });
+      if (this.samples.length % samplesPerPart !== 0) return;
+      say(`  ${(atMs / 60_000).toFixed(1)} min: ${megabytes(bytes)} MB`);
+    };
+    this.timer = setInterval(() => void sampleNow(), everyMs);
   }
 
   stop(): readonly Sample[] {
     clearInterval(this.timer);
     return this.samples;
   }
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 function megabytes(bytes: number): number {
@@ -108,12 +131,11 @@ function reportOf(
   }: { readonly rate: number; readonly failed: number; readonly failure: string | null },
 ): PartReport {
   const ms = minutes * 60_000;
-  const meanOf = (part: number) => {
-    const inside = samples.filter(
-      ({ atMs }) => atMs >= (ms / parts) * (part - 1) && atMs < (ms / parts) * part,
-    );
-    return inside.reduce((sum, { bytes }) => sum + bytes, 0) / inside.length;
-  };
+  const inside = (part: number) =>
+    samples.filter(({ atMs }) => atMs >= (ms / parts) * (part - 1) && atMs < (ms / parts) * part);
+  const meanOf = (part: number) => mean(inside(part).map(({ bytes }) => bytes));
+  // The least of several samples is the nearest to a full collection.
+  const leastHeapOf = (part: number) => Math.min(...inside(part).map(({ heapBytes }) => heapBytes));
   const second = meanOf(2);
   const last = meanOf(parts);
   const span = minutes === parts ? 'minute' : `${(minutes * 60) / parts} s`;
@@ -126,10 +148,20 @@ function reportOf(
     },
     { name: '  in the second', value: second / 1_000_000, unit: 'MB', limit: null },
     { name: '  in the last', value: last / 1_000_000, unit: 'MB', limit: null },
+    {
+      name: `least heap of V8 in use, in the last ${span}`,
+      value: leastHeapOf(parts) / 1_000_000,
+      unit: 'MB',
+      limit: null,
+    },
+    { name: '  in the second', value: leastHeapOf(2) / 1_000_000, unit: 'MB', limit: null },
     { name: 'operations per second', value: rate, unit: 'count', limit: null },
     { name: '  that failed', value: failed, unit: 'count', limit: 0 },
   ];
-  const points = samples.map(({ atMs, bytes }) => [atMs / 60_000, bytes / 1_000_000] as const);
+  const line = (name: string, of: (sample: Sample) => number) => ({
+    name,
+    points: samples.map((sample) => [sample.atMs / 60_000, of(sample) / 1_000_000] as const),
+  });
   const axes = { title: 'Memory of workerd', x: 'minutes', y: 'MB' };
   return {
     title: 'Memory',
@@ -139,8 +171,11 @@ function reportOf(
     pictures: [
       {
         name: 'memory',
-        alt: 'Resident memory of workerd over time',
-        svg: lineChart(axes, [{ name: 'resident', points }]),
+        alt: 'Resident memory of workerd, and the heap of V8 in use, over time',
+        svg: lineChart(axes, [
+          line('resident', ({ bytes }) => bytes),
+          line('heap of V8 in use', ({ heapBytes }) => heapBytes),
+        ]),
       },
     ],
     note: failure === null ? null : `The first operation that failed: ${failure}`,

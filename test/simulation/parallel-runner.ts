@@ -1,7 +1,9 @@
 import { type ChildProcess, fork } from 'node:child_process';
+import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { type Report, type SeedRange, type Task, taskVariable } from './child.ts';
+import { treeRoot } from './mutation.ts';
 import type { RunnerName } from './runners.ts';
 
 /** The seeded runs to make, and how. */
@@ -124,7 +126,12 @@ class Child {
     const task: Task = { runner, patches };
     const started = fork(fileURLToPath(new URL('./child.ts', import.meta.url)), [], {
       execArgv: [`--max-old-space-size=${heapMegabytes}`],
-      env: { ...process.env, [taskVariable]: JSON.stringify(task) },
+      env: {
+        ...process.env,
+        [taskVariable]: JSON.stringify(task),
+        // Every child loads the same files, but for those with a patch.
+        NODE_COMPILE_CACHE: join(treeRoot, '.lockstep', 'compiled'),
+      },
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     return new Promise((resolve, reject) => {

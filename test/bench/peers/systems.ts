@@ -58,6 +58,8 @@ export interface PeerOptions {
   readonly withOthers: boolean;
   /** Null if etcd is not there. */
   readonly etcd: string | null;
+  /** Offer the inspector of Lockstep's Worker. */
+  readonly withInspector?: boolean;
   readonly say: (line: string) => void;
 }
 
@@ -74,6 +76,7 @@ export async function startPeers(options: PeerOptions): Promise<PeerStacks> {
       ...{ stateDirectory, regions, roundTrips, redis },
       port: 0,
       fresh: true,
+      withInspector: options.withInspector ?? false,
     });
     stops.push(() => stack.stop());
     const redises = stack.regions.map((region) => connectTo(region.redis.port));

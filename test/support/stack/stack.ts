@@ -9,6 +9,7 @@ import type { Stack, StackRegion } from '../../../local/stack/stack.ts';
 import { startStack } from '../../../local/stack/stack.ts';
 import { connectTo } from '../redis.ts';
 import { readLocks } from '../region-state.ts';
+import { sharedBundle } from './shared-bundle.ts';
 
 /** The differences of a stack under test from three regions without round trips, in a directory of its own. */
 export interface TestStackOptions {
@@ -36,7 +37,7 @@ export interface Answer {
 }
 
 /** A whole stack, with the operations of tests. Stop it in `afterAll`, even if `beforeAll` failed half-way. */
-export interface TestStack extends Omit<Stack, 'regions'> {
+export interface TestStack extends Omit<Stack, 'regions' | 'inspectorUrl'> {
   readonly regions: readonly TestRegion[];
   readonly stateDirectory: string;
   /** The region of this id. */
@@ -67,6 +68,7 @@ export async function startTestStack(options: TestStackOptions = {}): Promise<Te
     redis: options.redis ?? redisKind(),
     port: 0,
     fresh: false,
+    bundle: await sharedBundle(),
     ...(options.variables === undefined ? {} : { variables: options.variables }),
   });
   return new RunningTestStack(stack, stateDirectory, options.stateDirectory !== undefined);
