@@ -48,7 +48,7 @@ export async function bundleWorker(stateDirectory: string): Promise<Bundle> {
   return { directory, compatibilityDate: compatibilityDate() };
 }
 
-/** Copies a bundle into the state directory, where the Worker's configuration refers to it. */
+/** Copies a bundle into the state directory, so that the Worker's configuration can refer to it. */
 export function copyBundle(bundle: Bundle, stateDirectory: string): Bundle {
   const directory = bundleIn(stateDirectory);
   rmSync(directory, { recursive: true, force: true });

@@ -29,7 +29,7 @@ export interface StackOptions {
   readonly fresh: boolean;
   /** Further variables of the Worker, by name. */
   readonly variables?: Readonly<Record<string, string>>;
-  /** A bundle of this source tree, to be copied; by default the Worker is bundled anew. */
+  /** A bundle of this source tree, which is copied. Without it, the Worker is bundled. */
   readonly bundle?: Bundle;
   /** Offer V8's inspector of the Worker, for profiles; see {@link Stack.inspectorUrl}. */
   readonly withInspector?: boolean;

@@ -94,7 +94,7 @@ class Arrivals<Operation> {
 
   private async carryOut(dueAt: number): Promise<void> {
     const { port, next, carry, isRead } = this.loop;
-    // In turn: the server closes those that rest for some seconds, and its memory grows with each that is opened anew.
+    // In turn: the server closes those that rest for some seconds, and its memory grows with each that is opened.
     const connection = this.idle.shift() ?? new HttpConnection(port);
     const operation = next();
     try {

@@ -44,7 +44,7 @@ const areas: readonly (readonly [folder: string, area: string])[] = [
   ['node_modules/', 'other libraries'],
 ];
 
-/** Where V8 has no function of a module: names of its own in brackets, and built-in functions without a module. */
+/** V8's samples outside of the modules: names of its own in brackets, and built-in functions. */
 const builtIn = 'built-in functions, V8 and workerd below them';
 const outside = 'workerd outside of JavaScript';
 const collector = 'garbage collection';
@@ -73,12 +73,12 @@ export async function measureProfile({ regions, ms, say }: ProfileOptions): Prom
     const profiled: Profiled[] = [];
     for (const load of loads) {
       say(`${load.name} …`);
-      // The first time compiles what is hot.
+      // The first time compiles the busiest functions.
       await carryOut(peers, load, ms);
       profiled.push(await profileOf(peers, load, ms, modules));
     }
     return {
-      title: 'Where the CPU goes',
+      title: 'The CPU of the Worker, by parts',
       setting: `${regions} regions, without round trips; ${ms / 1_000} s per load, after as long to warm up. Shares of the samples of V8’s profiler in which the Worker was not idle, in per cent.`,
       tables: [tableOf(profiled)],
       figures: [],
