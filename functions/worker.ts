@@ -17,6 +17,7 @@ import { subscribeIn } from './region/subscribe.ts';
 export { Coordinator } from './coordinator/object.ts';
 export { Courier } from './courier/object.ts';
 export { ChangeFeed } from './feed/feed.ts';
+export { Registry } from './registry/object.ts';
 
 /** One app per isolate: the configuration cannot change while the isolate lives. */
 let app: EdgeApp | null = null;

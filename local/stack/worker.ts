@@ -123,6 +123,7 @@ const worker :Workerd.Worker = (
     (name = "COORDINATOR", durableObjectNamespace = "Coordinator"),
     (name = "COURIER", durableObjectNamespace = "Courier"),
     (name = "FEED", durableObjectNamespace = "ChangeFeed"),
+    (name = "REGISTRY", durableObjectNamespace = "Registry"),
     (name = "ASSETS", service = "assets"),
     ${variables(options).join(',\n    ')},
   ],
@@ -130,6 +131,7 @@ const worker :Workerd.Worker = (
     (className = "Coordinator", uniqueKey = "lockstep", enableSql = true),
     (className = "Courier", uniqueKey = "lockstep-courier", enableSql = true),
     (className = "ChangeFeed", uniqueKey = "lockstep-feed", enableSql = true),
+    (className = "Registry", uniqueKey = "lockstep-registry", enableSql = true),
   ],
   durableObjectStorage = (localDisk = "storage"),
 );

@@ -1,6 +1,7 @@
 /** Parses maps of shards, and what shards own, where they come in: from calls between objects, and from storage. */
 import { z } from 'zod';
-import { mapFault, type Ownership, type ShardMap, shardsMaximum } from './shard-map.ts';
+import { limits } from '../limits.ts';
+import { mapFault, type Ownership, type ShardMap } from './shard-map.ts';
 import { defaultPlacement, slotCount } from './slots.ts';
 
 const slotSchema = z
@@ -21,7 +22,7 @@ const mapSchema: z.ZodType<ShardMap> = z
     shards: z
       .array(slotsSchema.extend({ shard: z.int().min(0).max(99_999) }))
       .min(1)
-      .max(shardsMaximum),
+      .max(limits.shards),
   })
   .superRefine((map, context) => {
     const fault = mapFault(map);

@@ -1,6 +1,7 @@
 /** The map of the shards: which shard owns which slot. It is asked for by version, and changed only as a whole. */
 import { assert } from '../assert.ts';
 import type { ShardId } from '../ids.ts';
+import { limits } from '../limits.ts';
 import {
   defaultPlacement,
   homeSlot,
@@ -29,17 +30,14 @@ export interface ShardMap {
   readonly shards: readonly ShardSlots[];
 }
 
-/** The most shards of a map. */
-export const shardsMaximum = 256;
-
 /** The version of a map that no order has changed. */
 const firstVersion = 1;
 
 /** The first map: `shards` shards, numbered from 0, with equally many slots each, but for one. */
 export function initialMap(shards: number): ShardMap {
   assert(
-    Number.isInteger(shards) && shards >= 1 && shards <= shardsMaximum,
-    `there are 1 to ${shardsMaximum} shards`,
+    Number.isInteger(shards) && shards >= 1 && shards <= limits.shards,
+    `there are 1 to ${limits.shards} shards`,
   );
   const firstOf = (shard: ShardId) => Math.floor((shard * slotCount) / shards);
   return {

@@ -27,6 +27,7 @@ import type {
 } from '../../shared/contracts/round.ts';
 import type { CourierApi } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
+import { slotCount } from '../../shared/shards/slots.ts';
 import { repliesOfJson } from '../region/replies.ts';
 
 export const tokens = {
@@ -69,6 +70,7 @@ export const configuration: Configuration = {
   roundTimeoutMs: 2_500,
   readTimeoutMs: 2_500,
   source: null,
+  shards: 1,
   minVoters: 2,
   outAfterMs: 3_000,
   retention: { keptMs: 60_000, keptWrites: 100, keptBytes: 1_000_000_000, keysKeptMs: 3_600_000 },
@@ -106,6 +108,7 @@ export function statusWith(
     incarnation: 1,
     epoch: 1,
     sequence: 0,
+    slots: { phase: 'known', version: 1, count: slotCount, of: slotCount },
     minVoters: 2,
     held: false,
     founding: null,

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
 import { everyKey } from '../../shared/reserved-keys.ts';
 import { parseOwnership, parseShardMap } from '../../shared/shards/map-schema.ts';
 import {
@@ -12,12 +13,11 @@ import {
   type ShardMap,
   shardOf,
   shardsIn,
-  shardsMaximum,
   shardsOf,
 } from '../../shared/shards/shard-map.ts';
 import { defaultPlacement, slotCount, slotOf } from '../../shared/shards/slots.ts';
 
-const counts = fc.integer({ min: 1, max: shardsMaximum });
+const counts = fc.integer({ min: 1, max: limits.shards });
 const placement = defaultPlacement;
 
 /** A map in which shard 3 owns the slots between two ranges of shard 1. */
@@ -50,8 +50,8 @@ describe('the first map', () => {
     );
   });
 
-  it.each([0, shardsMaximum + 1, 1.5, Number.NaN])('is refused for %d shards', (count) => {
-    expect(() => initialMap(count)).toThrow(`there are 1 to ${shardsMaximum} shards`);
+  it.each([0, limits.shards + 1, 1.5, Number.NaN])('is refused for %d shards', (count) => {
+    expect(() => initialMap(count)).toThrow(`there are 1 to ${limits.shards} shards`);
   });
 
   it('is read as it was written', () => {

@@ -70,7 +70,7 @@ class Trial {
 
   #begin(): [CoordinatorStorage, CoordinatorCore] {
     this.lives += 1;
-    const storage = new CoordinatorStorage(this.memory, this.#retention);
+    const storage = new CoordinatorStorage(this.memory, this.#retention, 0);
     const stored = storage.begin(this.now);
     this.#wakeAt = null;
     return [storage, new CheckedCore(configOf([region], limits.connections), stored, this.now)];

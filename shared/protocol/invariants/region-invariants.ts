@@ -8,10 +8,17 @@ import { type CoordinatorInternals, must } from './must.ts';
 /** Claims about the regions, their membership, their leases and the rounds on their way, after each step. */
 
 /** The voters, and the region that is copied. */
-export function checkMembers({ links, members, state, transactions }: CoordinatorInternals): void {
+export function checkMembers(core: CoordinatorInternals): void {
+  const { links, members, state, transactions, slots } = core;
   const { founding, rejoin } = members;
   const copying = links.all.filter(({ membership }) => membership.state === 'copying');
-  must((state.epoch === 0) === founding.isOpen, 'a shard has an epoch once it has members');
+  const isBorn = slots.isKnown && !slots.areNone;
+  must(
+    (state.epoch === 0 && isBorn) === founding.isOpen,
+    'a shard that owns slots has an epoch once it has members',
+  );
+  // Until then the members are those that the last life has left.
+  if (!slots.isKnown) return;
   must(copying.length <= 1, 'one region is copied at a time');
   must(copying[0] === rejoin.copy?.target, 'the region that is copied has a copy');
   if (founding.isOpen) {
@@ -48,13 +55,13 @@ function isForeign({ leaving }: RegionLink): boolean {
 
 /** Claims about each region by itself. */
 export function checkRegion(link: RegionLink, core: CoordinatorInternals): void {
-  const { ready, state, stored } = core;
+  const { ready, state, stored, slots } = core;
   const { region, membership, generation, former, health } = link;
   must(membership.since <= ready.now, 'a membership has begun', region);
   must(!former.includes(generation), 'a former generation is not the present one (R13)', region);
   must(former.length <= limits.formerGenerations + 1, 'former generations are bounded', region);
   must(link.takes >= 0, 'the keys that may be taken over are a count', region);
-  if (membership.state === 'copying') {
+  if (membership.state === 'copying' && slots.isKnown) {
     const isOwn = membership.token.startsWith(`${stored.incarnation}-`);
     must(isOwn, 'a copy goes under a token of this instance (R34)', region);
   }
