@@ -62,6 +62,11 @@ export function writeIdOf(shard: ShardId, uuid: string): WriteId {
   return id;
 }
 
+/** The id of the same write in another shard. */
+export function writeIdIn(shard: ShardId, id: WriteId): WriteId {
+  return writeIdOf(shard, id.slice(id.indexOf('-') + 1));
+}
+
 /** `incarnation.sequence`, as a map key and for people. */
 export function keyOf(order: TransactionOrder): string {
   return `${order[0]}.${order[1]}`;

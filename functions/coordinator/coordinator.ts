@@ -425,8 +425,9 @@ export class CoordinatorLife {
 
   #compare(comparison: ComparisonRequest): void {
     const { number } = comparison;
-    void compareSlice(comparison, (region) => this.#regions.clientOf(region)).then((result) =>
-      this.#step({ kind: 'comparison-completed', number, result }),
+    const { shard } = this.#context;
+    void compareSlice(shard, comparison, (region) => this.#regions.clientOf(region)).then(
+      (result) => this.#step({ kind: 'comparison-completed', number, result }),
     );
   }
 

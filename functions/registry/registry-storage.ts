@@ -64,7 +64,9 @@ export class RegistryStorage implements ProvingStorage {
 
   #read(): ShardMap | null {
     const [row] = this.#storage.sql
-      .exec<{ value: string }>('SELECT value FROM shard_map ORDER BY version DESC LIMIT 1')
+      .exec<{ value: string }>(
+        'SELECT value FROM shard_map WHERE version > 0 ORDER BY version DESC LIMIT 1',
+      )
       .toArray();
     if (row === undefined) return null;
     const parsed = parseShardMap(JSON.parse(row.value));

@@ -143,6 +143,9 @@ export type WriteAnswer =
       readonly error?: string;
     };
 
+/** The answer to a write that reached the shard of its keys. */
+export type PlacedAnswer = Exclude<WriteAnswer, { readonly kind: 'moved' }>;
+
 /** Answers to some of the writes of a call, each with the position of its write. */
 export type AnswerGroup = readonly (readonly [position: number, answer: WriteAnswer])[];
 

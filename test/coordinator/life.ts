@@ -55,6 +55,7 @@ export class LifeUnderTest {
     storage: MemoryStorage,
     variables: Readonly<Record<string, string>> = {},
     feed: LifeEnvironment['FEED'] = nobody,
+    registryOf: LifeEnvironment['REGISTRY'] = registry,
   ) {
     const setAlarm = async (at: number) => void this.alarms.push(at);
     const context = {
@@ -65,7 +66,8 @@ export class LifeUnderTest {
       },
       newSigningKey: async () => newSigningKey(),
     };
-    const life = new CoordinatorLife(context, { ...environmentWith(variables), FEED: feed });
+    const environment = { ...environmentWith(variables), FEED: feed, REGISTRY: registryOf };
+    const life = new CoordinatorLife(context, environment);
     this.life = life;
     this.target = { call: (call) => serveCall(life.served, life.storage, call) };
     this.methods = remote(() => this.target);

@@ -18,7 +18,9 @@ const shardOfOldReleases: ShardId = 0;
 /** The shard whose storage this is; null if nothing was ever stored. It only reads. */
 export function storedShardOf(sql: Sql): ShardId | null {
   if (!hasTable(sql, 'owned_slots')) return hasTable(sql, 'meta') ? shardOfOldReleases : null;
-  const [row] = sql.exec<{ shard: ShardId }>('SELECT shard FROM owned_slots').toArray();
+  const [row] = sql
+    .exec<{ shard: ShardId }>('SELECT shard FROM owned_slots WHERE shard >= 0')
+    .toArray();
   return row?.shard ?? shardOfOldReleases;
 }
 
@@ -53,6 +55,8 @@ export class SlotStorage {
   }
 
   #row(): Row | undefined {
-    return this.#sql.exec<Row>('SELECT shard, value FROM owned_slots').toArray()[0];
+    return this.#sql
+      .exec<Row>('SELECT shard, value FROM owned_slots WHERE shard >= 0')
+      .toArray()[0];
   }
 }
