@@ -63,7 +63,8 @@ export class Invariants {
     checkConfirmations(core);
     checkMembers(core);
     for (const link of core.links.all) {
-      checkRegion(link, core);
+      // Before the shard knows what it owns, its regions are as the last life has left them.
+      if (core.slots.isKnown) checkRegion(link, core);
       this.#checkRegionProgress(link);
     }
     checkReady(ready, core);

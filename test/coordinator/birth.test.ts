@@ -4,7 +4,6 @@ import type { LifeEnvironment } from '../../functions/coordinator/coordinator.ts
 import { shardOfObject, UnknownShard } from '../../functions/coordinator/shard-name.ts';
 import { limits } from '../../shared/limits.ts';
 import { initialMap, ownershipIn } from '../../shared/shards/shard-map.ts';
-import { slotCount } from '../../shared/shards/slots.ts';
 import { LifeUnderTest } from './life.ts';
 import { requestOf } from './requests.ts';
 import { MemoryStorage } from './sqlite.ts';
@@ -35,7 +34,7 @@ function storageOf(release: string): MemoryStorage {
 /** Lets the promises that wait now go on. */
 const turn = () => new Promise((resolve) => setTimeout(resolve));
 
-const known = { phase: 'known', version: 1, count: slotCount, of: slotCount };
+const id = '0-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2';
 
 describe('the first life of a coordinator', () => {
   it('asks the registry once, and stores the answer for its later lives', async () => {
@@ -48,9 +47,7 @@ describe('the first life of a coordinator', () => {
     const later = registryOf(refuses);
     const second = new LifeUnderTest(memory, {}, undefined, later.namespace);
     await turn();
-    await expect(second.life.served.attend.run([])).resolves.toMatchObject({
-      status: { slots: known },
-    });
+    await expect(second.methods.history(null, 1)).resolves.toEqual([]);
     expect([calls(), later.calls()]).toEqual([1, 0]);
   });
 
@@ -63,7 +60,10 @@ describe('the first life of a coordinator', () => {
     async (_, fails) => {
       const { namespace } = registryOf(fails);
       const { methods, ended } = new LifeUnderTest(new MemoryStorage(), {}, undefined, namespace);
-      const request = { ...requestOf(), timeoutMs: 2 * limits.registryBackoffMinMs };
+      const request = {
+        ...requestOf(id, ['SET', 'a', '1']),
+        timeoutMs: 2 * limits.registryBackoffMinMs,
+      };
       await expect(methods.write(request)).resolves.toMatchObject({
         kind: 'unavailable',
         reason: expect.stringContaining('has not learned from the registry yet'),

@@ -17,8 +17,8 @@ export function checkMembers(core: CoordinatorInternals): void {
     (state.epoch === 0 && isBorn) === founding.isOpen,
     'a shard that owns slots has an epoch once it has members',
   );
-  // Until then the members are those that the last life has left.
-  if (!slots.isKnown) return;
+  // Until then the members are those that the last life has left, and none of a shard that owns nothing.
+  if (!slots.isKnown || (state.epoch === 0 && !isBorn)) return;
   must(copying.length <= 1, 'one region is copied at a time');
   must(copying[0] === rejoin.copy?.target, 'the region that is copied has a copy');
   if (founding.isOpen) {
@@ -55,13 +55,13 @@ function isForeign({ leaving }: RegionLink): boolean {
 
 /** Claims about each region by itself. */
 export function checkRegion(link: RegionLink, core: CoordinatorInternals): void {
-  const { ready, state, stored, slots } = core;
+  const { ready, state, stored } = core;
   const { region, membership, generation, former, health } = link;
   must(membership.since <= ready.now, 'a membership has begun', region);
   must(!former.includes(generation), 'a former generation is not the present one (R13)', region);
   must(former.length <= limits.formerGenerations + 1, 'former generations are bounded', region);
   must(link.takes >= 0, 'the keys that may be taken over are a count', region);
-  if (membership.state === 'copying' && slots.isKnown) {
+  if (membership.state === 'copying') {
     const isOwn = membership.token.startsWith(`${stored.incarnation}-`);
     must(isOwn, 'a copy goes under a token of this instance (R34)', region);
   }
