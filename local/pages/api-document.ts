@@ -111,7 +111,7 @@ const unusedDependencies: EdgeDependencies = {
     retention: { keptMs: 0, keptWrites: 0, keptBytes: 0, keysKeptMs: 0 },
   },
   targetPolicy: { allowLoopback: false, ownHosts: [], allowedHosts: [] },
-  shards: { now: initialMap(1), renewed: unused },
+  shards: { now: initialMap(1), given: unused, renewed: unused },
   coordinatorOf: unused,
   courierOf: unused,
   feedOf: unused,

@@ -232,7 +232,8 @@ export interface CoordinatorStatus {
   readonly incarnation: number;
   readonly epoch: number;
   readonly sequence: number;
-  readonly slots: SlotsStatus;
+  /** Absent in the answer of a release before this one, which a Worker may meet during a deployment. */
+  readonly slots?: SlotsStatus;
   /** With fewer voters nothing is written. */
   readonly minVoters: number;
   /** True during the write pause at the end of a copy. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { CoordinatorApi, WriteAnswer } from '../../shared/contracts/coordinator.ts';
+import { encodeReply } from '../../shared/contracts/reply.ts';
 import { shardOfWriteId } from '../../shared/ids.ts';
 import { initialMap, type ShardMap, shardOf } from '../../shared/shards/shard-map.ts';
 import { decided, EdgeUnderTest, problemOf, read, statusWith, tokens } from './fakes.ts';
@@ -204,7 +205,7 @@ describe('a read', () => {
     );
     edge.ofShard.set(3, { read: async () => ({ kind: 'moved', version: 2 }) });
     edge.ofShard.set(5, {
-      read: async () => ({ kind: 'read', replies: '*1\r\n$1\r\nv\r\n', region: 'eu-west-1' }),
+      read: async () => ({ kind: 'read', replies: encodeReply(['v']), region: 'eu-west-1' }),
     });
     edge.registry = async () => movedMap(3, 5);
     const { status, text } = await edge.ask('POST', '/v1/reads', query(keyIn(3)));
@@ -212,12 +213,26 @@ describe('a read', () => {
     expect(edge.registryCalls).toBe(1);
   });
 
-  it('of several shards is refused', async () => {
+  it.each([
+    ['2 shards', ['MGET', keyIn(1), keyIn(2)]],
+    ['4 shards', ['DBSIZE']],
+    ['4 shards', ['EVAL_RO', 'return 1', '1', keyIn(1)]],
+  ])('of %s is refused: %j', async (shards, command) => {
     const { edge } = edgeOf(4);
-    const body = { reads: [['MGET', keyIn(1), keyIn(2)]] };
-    const response = await edge.ask('POST', '/v1/reads', { body });
-    expect(problemOf(response)).toBe('several-shards');
+    const response = await edge.ask('POST', '/', { body: command });
+    expect([response.status, response.text]).toEqual([400, expect.stringContaining(shards)]);
     expect(edge.snapshots).toEqual([]);
+  });
+
+  it('without locks may have keys of several shards', async () => {
+    const { edge } = edgeOf(4);
+    edge.regions = { 'us-east-1': [read('[["a","b"]]')] };
+    const reads = [['MGET', keyIn(1), keyIn(2)]];
+    const { status } = await edge.ask('POST', '/v1/reads', {
+      body: { reads, consistency: 'local' },
+    });
+    expect(status).toBe(200);
+    expect(edge.snapshots.map(({ request }) => request.shard)).toEqual([1]);
   });
 });
 

@@ -147,6 +147,20 @@ describe('a shard that has stored what it owns', () => {
   });
 });
 
+describe('a read through a shard that does not own every slot', () => {
+  const dbsize = { args: ['DBSIZE'], reads: [], reply: null };
+  const script = { args: ['EVAL_RO', 'sha', 'return 1', '0'], reads: [], reply: null };
+  it.each([
+    ['of all keys', { keys: [], commands: [dbsize] }],
+    ['by a script', { keys: [keyIn(0)], commands: [script] }],
+    ['of keys of another shard', { keys: [keyIn(1)], commands: [] }],
+  ])('%s is answered moved, after a proof', (_, request) => {
+    const harness = half();
+    expect(harness.readAnswerTo(harness.read(request))).toEqual({ kind: 'moved', version: 1 });
+    expect(harness.last.persist).toEqual([{ kind: 'prove' }]);
+  });
+});
+
 describe('a write for keys that the shard does not own', () => {
   it.each([
     ['of another shard', [keyIn(1)]],

@@ -93,7 +93,11 @@ export class EdgeReader {
     });
     const dependencies: ReadDependencies = {
       configuration: { regions, readTimeoutMs: limits.readTimeoutMs },
-      shards: { now: initialMap(1), renewed: async () => initialMap(1) },
+      shards: {
+        now: initialMap(1),
+        given: async () => initialMap(1),
+        renewed: async () => initialMap(1),
+      },
       coordinatorOf: () => this.#coordinator(regions),
       regionOf: ({ id }) => this.#client(id),
       now: () => timeline.now,

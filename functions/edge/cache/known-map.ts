@@ -13,6 +13,8 @@ export class RememberedMap implements KnownMap {
   readonly #registry: RegistryApi;
   readonly #dependencies: Pick<EdgeDependencies, 'log' | 'withTimeout'>;
   #map: ShardMap;
+  /** False while the map is a guess: a configuration with several shards may have been changed since the first map. */
+  #isGiven: boolean;
   /** The question on its way, which all that need the answer share. */
   #asking: Promise<void> | null = null;
 
@@ -22,12 +24,17 @@ export class RememberedMap implements KnownMap {
     dependencies: Pick<EdgeDependencies, 'log' | 'withTimeout'>,
   ) {
     this.#map = initialMap(shards);
+    this.#isGiven = shards === 1;
     this.#registry = registry;
     this.#dependencies = dependencies;
   }
 
   get now(): ShardMap {
     return this.#map;
+  }
+
+  async given(): Promise<ShardMap> {
+    return this.#isGiven ? this.#map : this.renewed(this.#map);
   }
 
   async renewed(used: ShardMap): Promise<ShardMap> {
@@ -48,6 +55,7 @@ export class RememberedMap implements KnownMap {
   async #ask(): Promise<void> {
     const parsed = parseShardMap(await this.#registry.map());
     if (!parsed.ok) throw new Error(parsed.detail);
+    this.#isGiven = true;
     // An older map would send everything astray once more.
     if (parsed.map.version >= this.#map.version) this.#map = parsed.map;
   }

@@ -94,7 +94,7 @@ function coordinatorChecks(status: CoordinatorStatus | null): readonly DoctorChe
     return [bad('coordinator', 'it does not answer', advice)];
   }
   const { incarnation, epoch, blockedKeys, slots } = status;
-  if (slots.phase === 'waiting') {
+  if (slots?.phase === 'waiting') {
     const advice = 'Check the logs of the Worker and of the Durable Object Registry.';
     return [bad('coordinator', slots.detail, advice)];
   }

@@ -48,6 +48,8 @@ export interface Feed {
 export interface KnownMap {
   /** The map that is known now. It may be old: a shard answers `moved` then. */
   readonly now: ShardMap;
+  /** The map that is known now, once the registry has given one. With one shard it is not asked. Never rejects. */
+  given(): Promise<ShardMap>;
   /** A newer map than `used`, if there is one; asks the registry once for all that ask together. Never rejects. */
   renewed(used: ShardMap): Promise<ShardMap>;
 }

@@ -39,10 +39,9 @@ export function keeperOf({ shards }: WithShards): ShardId {
   return shardsIn(shards.now)[0];
 }
 
-/** Every shard, by the newest map. With one shard nobody is asked for it. */
+/** Every shard, by the map that is known. */
 export async function allShards({ shards }: WithShards): Promise<readonly [ShardId, ...ShardId[]]> {
-  const { now } = shards;
-  return shardsIn(now.shards.length === 1 ? now : await shards.renewed(now));
+  return shardsIn(await shards.given());
 }
 
 /** The answers of all shards, that of the keeper first. */

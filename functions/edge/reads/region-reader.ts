@@ -7,6 +7,8 @@ import { failure, type Result, success } from '../../../shared/http/problems.ts'
 import type { Consistency } from '../../../shared/http/schemas.ts';
 import type { RegionId, ShardId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
+import { keysOfRead } from '../../../shared/shards/read-keys.ts';
+import { type ShardMap, shardsOf } from '../../../shared/shards/shard-map.ts';
 import { Circuits } from '../cache/circuit-breakers.ts';
 import { Leases } from '../cache/lease-hints.ts';
 import { type Background, RegionDirectory, statusOf } from '../cache/region-directory.ts';
@@ -93,11 +95,11 @@ export class RegionReader {
   async read(query: SnapshotQuery): Promise<Result<Snapshot>> {
     const { shards } = this.#dependencies;
     const map = shards.now;
-    const home = oneShardOf(map, () => query.keys);
+    const home = homeOf(query, map);
     if (!home.ok) return home;
     const answer = await this.#readIn(home.value, query);
     if (answer !== 'moved') return answer;
-    const next = oneShardOf(await shards.renewed(map), () => query.keys);
+    const next = homeOf(query, await shards.renewed(map));
     if (!next.ok) return next;
     if (next.value === home.value) return shardUnknown();
     const again = await this.#readIn(next.value, query);
@@ -225,6 +227,12 @@ export class RegionReader {
     const isSpent = answer.value.kind === 'unavailable' && answer.value.isUnanswered;
     return isSpent ? unanswered([...others, ...reported]) : unavailable([...others, ...reported]);
   }
+}
+
+/** The shard that answers a read. A local read needs no lock and no lease, so any shard's region may answer it. */
+function homeOf(query: SnapshotQuery, map: ShardMap): Result<ShardId> {
+  if (query.consistency === 'local') return success(shardsOf(query.keys, map)[0]);
+  return oneShardOf(map, () => keysOfRead(query));
 }
 
 /** A region that the directory lacks may be new, so the directory is renewed once. */

@@ -5,6 +5,7 @@ import { encodeReply } from '../../contracts/reply.ts';
 import { type Decision, holdScript, type SnapshotResult } from '../../contracts/round.ts';
 import { keyOf, type RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
+import { keysOfRead } from '../../shards/read-keys.ts';
 import type { CoordinatorEvent, Ticket } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { WriteRefusal } from '../io/refusal.ts';
@@ -86,7 +87,7 @@ export class CoordinatorReads {
 
   /** Takes in a read. It is refused at once if too many wait. */
   receive({ ticket, request }: Extract<CoordinatorEvent, { kind: 'read-requested' }>): void {
-    const moved = this.#slots.movedFor(request.keys);
+    const moved = this.#slots.movedFor(keysOfRead(request));
     if (moved !== null) {
       this.#answerMoved(ticket, moved.version);
       return;
@@ -115,7 +116,7 @@ export class CoordinatorReads {
   /** The shard knows now what it owns: reads of other keys are answered so. */
   onSlotsKnown(): void {
     this.#waiting = this.#waiting.filter(({ ticket, request }) => {
-      const moved = this.#slots.movedFor(request.keys);
+      const moved = this.#slots.movedFor(keysOfRead(request));
       if (moved !== null) this.#answerMoved(ticket, moved.version);
       return moved === null;
     });
