@@ -25,7 +25,7 @@ export class Readiness {
   note(status: () => Pick<CoordinatorStatus, 'regions' | 'founding' | 'slots'>): void {
     if (this.#isMade) return;
     const { regions, founding, slots } = status();
-    // No region is asked before the shard knows what it owns. If the registry is silent, nobody waits for the regions.
+    // No region is asked before the shard knows its slots. If the registry is silent, nobody waits for the regions.
     if (slots?.phase === 'asking') return;
     // The count of the regions' keys may show that the shard can begin, and then they become voters.
     if (founding?.phase === 'counting') return;

@@ -124,8 +124,8 @@ export type WriteAnswer =
   /** The queue is full. */
   | { readonly kind: 'busy'; readonly retryAfterMs: number }
   /**
-   * The shard does not own the keys of the write, `keys`: what the request names, and what its script was found to
-   * touch. Nothing was written and no attempt will start here. `version` is that of the map which the shard has.
+   * The shard does not own the keys of the write, `keys`: those that the request names, and those that its script was found
+   * to touch. Nothing was written and no attempt will start here. `version` is that of the map which the shard has.
    */
   | { readonly kind: 'moved'; readonly version: number; readonly keys: readonly string[] }
   /** The storage has no room for the write, or only for one without an idempotency key. */
@@ -212,7 +212,7 @@ export type ReadAnswer =
       readonly contendedIn?: RegionId;
     };
 
-/** What a shard knows of the slots that it owns. */
+/** The knowledge of a shard about its own slots. */
 export type SlotsStatus =
   /** It has asked the registry for the first time. */
   | { readonly phase: 'asking' }

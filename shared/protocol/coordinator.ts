@@ -120,7 +120,7 @@ export class CoordinatorCore implements CoordinatorView {
   /**
    * Takes in one event at `now` (ms), and passes over the state in a fixed order: the event's own effect, overdue work,
    * changes of members, new transactions, requests to send, and records to store. Of these, a shard that does not know
-   * what it owns only ends overdue work. `entropy` is fresh randomness, short and without spaces, for the nonces of
+   * its slots only ends overdue work. `entropy` is fresh randomness, short and without spaces, for the nonces of
    * rounds.
    */
   step(event: CoordinatorEvent, now: number, entropy: string): Ready {

@@ -63,7 +63,7 @@ export class Invariants {
     checkConfirmations(core);
     checkMembers(core);
     for (const link of core.links.all) {
-      // Before the shard knows what it owns, its regions are as the last life has left them.
+      // Before the shard knows its slots, its regions are as the last life has left them.
       if (core.slots.isKnown) checkRegion(link, core);
       this.#checkRegionProgress(link);
     }

@@ -1,4 +1,4 @@
-/** Parses maps of shards, and what shards own, where they come in: from calls between objects, and from storage. */
+/** Parses maps of shards, and the slots of a shard, as they come in: from calls between objects, and from storage. */
 import { z } from 'zod';
 import { limits } from '../limits.ts';
 import { mapFault, type Ownership, type ShardMap } from './shard-map.ts';
@@ -46,7 +46,7 @@ export function parseShardMap(value: unknown): ParsedMap {
   return { ok: false, detail: `it is no map of shards: ${parsed.error.issues[0]?.message}` };
 }
 
-/** Parses what a shard owns, as its storage has it. Throws a ZodError if that has another form. */
+/** Parses the slots of a shard, as its storage has them. Throws a ZodError if they have another form. */
 export function parseOwnership(value: unknown): Ownership {
   return ownershipSchema.parse(value);
 }

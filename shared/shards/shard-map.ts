@@ -101,13 +101,13 @@ export function shardsOf(keys: readonly string[], map: ShardMap): readonly [Shar
   return [home, ...guests];
 }
 
-/** What a shard owns, as the map of a version says. */
+/** The slots that a shard owns, as the map of a version says. */
 export interface Ownership {
   readonly version: number;
   readonly slots: readonly Omit<ShardSlots, 'shard'>[];
 }
 
-/** What `shard` owns by `map`; nothing if it is not listed. */
+/** The slots of `shard` by `map`; none if it is not listed. */
 export function ownershipIn(map: ShardMap, shard: ShardId): Ownership {
   const own = map.shards.filter((one) => one.shard === shard);
   return {

@@ -77,7 +77,7 @@ function checksum(bytes: Bytes, from: number, to: number): number {
   return sum;
 }
 
-/** What each byte adds to a checksum. */
+/** The remainder that each byte adds to a checksum. */
 const remainders = Uint16Array.from({ length: 256 }, (_, byte) => {
   let sum = byte << 8;
   for (let bit = 0; bit < 8; bit += 1) sum = sum & 0x8000 ? (sum << 1) ^ 0x1021 : sum << 1;

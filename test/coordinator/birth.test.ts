@@ -53,7 +53,7 @@ describe('the first life of a coordinator', () => {
 
   it.each([
     ['is down', refuses],
-    ['answers what is no map', () => ({ version: 1, shards: [] })],
+    ['answers something else than a map', () => ({ version: 1, shards: [] })],
     ['has a map with a gap', () => ({ ...initialMap(3), shards: initialMap(3).shards.slice(1) })],
   ])(
     'answers that nothing was written while the registry %s, and operators see why',

@@ -61,7 +61,7 @@ describe('a write', () => {
     expect(edge.registryCalls).toBe(0);
   });
 
-  it('asks for no map with one shard, whatever its keys', async () => {
+  it('asks for no map with one shard, for any keys', async () => {
     const { edge, shardsWritten } = edgeOf(1);
     await edge.write(set(keyIn(0), keyIn(1), keyIn(2)));
     await edge.write({ ops: [['FLUSHALL']] });
@@ -120,7 +120,7 @@ describe('a write', () => {
   it.each<readonly [string, () => Promise<ShardMap>]>([
     ['has no newer map', async () => four],
     ['does not answer', async () => Promise.reject(new Error('it is down'))],
-    ['answers what is no map', async () => ({ version: 9, shards: [] })],
+    ['answers something else than a map', async () => ({ version: 9, shards: [] })],
     ['has an older map', async () => ({ ...movedMap(1, 5), version: 0 })],
   ])('whose keys have moved is not sent again if the registry %s', async (_, registry) => {
     const { edge, shardsWritten } = edgeOf(4, [1]);

@@ -32,7 +32,7 @@ function answer(harness: CoreHarness, map: MapAnswer): void {
   harness.step({ kind: 'registry-answered', answer: map });
 }
 
-describe('a shard that does not know what it owns', () => {
+describe('a shard that does not know its slots', () => {
   it('asks the registry in its first step, and sends nothing to a region before it has stored the answer', () => {
     const harness = unborn();
     expect(harness.last).toMatchObject({ asksRegistry: true, sends: [], persist: [] });
@@ -128,7 +128,7 @@ describe('a shard that does not know what it owns', () => {
   });
 });
 
-describe('a shard that has stored what it owns', () => {
+describe('a shard that has stored its slots', () => {
   it('does not ask the registry, also not in its next life', () => {
     const harness = unborn();
     answer(harness, { kind: 'map', map: two });
@@ -139,7 +139,7 @@ describe('a shard that has stored what it owns', () => {
     expect(next.rounds).not.toEqual([]);
   });
 
-  it('keeps it, whatever comes from the registry later', () => {
+  it('keeps them, also if another map comes from the registry later', () => {
     const harness = half();
     answer(harness, { kind: 'map', map: initialMap(1) });
     const ticket = harness.arrive(frameOf([keyIn(1)]));

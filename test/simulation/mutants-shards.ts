@@ -16,7 +16,7 @@ export const shardMutants: readonly Mutant[] = [
     [
       slots,
       'if (ownership === null || this.own(keys)) return null;',
-      'if (ownership) return null;',
+      'if (ownership === null || keys.length >= 0) return null;',
     ],
     [slots, 'return this.#ownership !== null && owns(', 'return this.#ownership !== null || owns('],
   ),
@@ -29,14 +29,14 @@ export const shardMutants: readonly Mutant[] = [
   ),
   mutant(
     'R49',
-    'asks-regions-before-it-knows-what-it-owns',
+    'asks-regions-before-it-knows-its-slots',
     'shards',
     [1, 40],
     [core, 'return this.#slots.isKnown && (', 'return ('],
   ),
   mutant(
     'R49',
-    'does-not-store-what-it-owns',
+    'does-not-store-its-slots',
     'shards',
     [1, 40],
     [slots, "    this.#ready.persist({ kind: 'own', ownership });\n", ''],

@@ -12,15 +12,7 @@ import type { CoordinatorEvent, MapAnswer, Ticket } from '../../shared/protocol/
 import type { SentRound } from '../../shared/protocol/io/ready.ts';
 import { ampleRoom } from '../../shared/protocol/io/room.ts';
 import { everyKey, flushedKey } from '../../shared/reserved-keys.ts';
-import {
-  initialMap,
-  ownershipIn,
-  owns,
-  type ShardMap,
-  shardOf,
-  shardsIn,
-} from '../../shared/shards/shard-map.ts';
-import { slotsOf } from '../../shared/shards/slots.ts';
+import { initialMap, type ShardMap, shardOf, shardsIn } from '../../shared/shards/shard-map.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
 import { frameOf } from '../protocol/core-harness.ts';
 import { RegionModel } from '../region/model.ts';
@@ -30,7 +22,7 @@ import { Tables } from './storage.ts';
 
 const names = ['near', 'middle', 'far'];
 
-/** A caller of a shard, and what it asked for. */
+/** A caller of a shard, and its request. */
 interface Asked {
   readonly frame: WriteFrame;
   answer: WriteAnswer | null;
@@ -101,7 +93,7 @@ class Shard {
     const knew = this.tables.ownership !== null;
     this.tables.apply(ready.persist);
     if (ready.sends.length > 0 && this.tables.ownership === null) {
-      throw new Error(`shard ${this.#shard} asks a region before it has stored what it owns`);
+      throw new Error(`shard ${this.#shard} asks a region before it has stored its slots`);
     }
     if (ready.asksRegistry && knew) throw new Error('a shard that has stored its slots asks again');
     this.isAsking ||= ready.asksRegistry;
@@ -190,6 +182,12 @@ function runShards(random: Random): { readonly decided: number; readonly moved: 
   return judge(asked, map);
 }
 
+/** The claim by itself, without the code that coordinators judge by. */
+function isOwnedBy(shard: ShardId, keys: readonly string[], map: ShardMap): boolean {
+  if (keys.includes(everyKey)) return map.shards.length === 1;
+  return keys.every((key) => shardOf(key, map) === shard);
+}
+
 function judge(
   asked: readonly { readonly shard: ShardId; readonly of: Asked }[],
   map: ShardMap,
@@ -198,7 +196,7 @@ function judge(
   let moved = 0;
   for (const { shard, of } of asked) {
     const { answer, frame } = of;
-    const isOwn = owns(ownershipIn(map, shard), slotsOf(frame.keys));
+    const isOwn = isOwnedBy(shard, frame.keys, map);
     if (answer?.kind === 'decided') {
       decided += 1;
       if (!isOwn) throw new Error(`shard ${shard} decided about keys of another: ${frame.keys}`);
@@ -218,7 +216,7 @@ async function runEdge(random: Random): Promise<void> {
   const decided: WriteRequest[] = [];
   const write = async (shard: ShardId, request: WriteRequest): Promise<WriteAnswer> => {
     const keys = request.ops.map(([, key = '']) => key);
-    if (!owns(ownershipIn(map, shard), slotsOf(keys))) return { kind: 'moved', version: 1, keys };
+    if (!isOwnedBy(shard, keys, map)) return { kind: 'moved', version: 1, keys };
     if (shardOfWriteId(request.id) !== shard) throw new Error(`${request.id} is of another shard`);
     decided.push(request);
     return { kind: 'accepted', id: request.id };

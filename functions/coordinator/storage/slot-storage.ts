@@ -40,7 +40,7 @@ export class SlotStorage {
     if (this.#row() === undefined) this.#sql.exec(insert, this.#shard);
   }
 
-  /** What the shard owns; null if no answer of the registry has been stored. */
+  /** The slots that the shard owns; null if no answer of the registry has been stored. */
   read(): Ownership | null {
     const row = this.#row();
     assert(row?.shard === this.#shard, 'a storage belongs to one shard');

@@ -222,8 +222,8 @@ export async function sendCommand(
 }
 
 /**
- * As {@link sendCommand}, to these shards, one after the other. A shard that does not accept ends that. What others have
- * accepted before stays accepted, so the response has the details of all.
+ * As {@link sendCommand}, to these shards, one after the other. A shard that does not accept ends that. If others have
+ * accepted before, that stays, so the response has the details of all.
  */
 export async function sendToShards(
   context: EdgeContext,

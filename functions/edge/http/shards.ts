@@ -29,12 +29,12 @@ function severalShards(shards: readonly ShardId[]): ReturnType<typeof failure> {
   return failure('several-shards', detail);
 }
 
-/** The only shard, for what concerns all keys and is not built for several shards. */
+/** The only shard, for requests about all keys that are not built for several shards. */
 export function shardOfAll({ shards }: WithShards): Result<ShardId> {
   return oneShardOf(shards.now, () => [everyKey]);
 }
 
-/** The shard that keeps what a deployment has once, such as its signing key. */
+/** The shard that keeps the things of which a deployment has one, such as its signing key. */
 export function keeperOf({ shards }: WithShards): ShardId {
   return shardsIn(shards.now)[0];
 }

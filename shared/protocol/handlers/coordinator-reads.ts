@@ -113,7 +113,7 @@ export class CoordinatorReads {
     });
   }
 
-  /** The shard knows now what it owns: reads of other keys are answered so. */
+  /** The shard knows its slots now: reads of other keys are answered so. */
   onSlotsKnown(): void {
     this.#waiting = this.#waiting.filter(({ ticket, request }) => {
       const moved = this.#slots.movedFor(keysOfRead(request));

@@ -144,7 +144,7 @@ export class WriteIntake {
       this.#ready.noteLateAnswer();
       return { kind: 'too-late', id };
     }
-    // Until the shard knows what it owns it asks no region, so it knows nothing of them.
+    // Until the shard knows its slots it asks no region, so it knows nothing of them.
     if (!this.#slots.isKnown) return null;
     const refusal = this.#blocked.refusalOf(keys) ?? this.#members.refusal;
     return refusal === null ? null : { kind: 'unavailable', id, ...refusal };

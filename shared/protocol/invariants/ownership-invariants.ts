@@ -7,8 +7,8 @@ export function checkOwnership({ sends, comparison }: Ready, core: CoordinatorIn
   const { slots, transactions, pendingWrites } = core;
   if (!slots.isKnown) {
     const isSilent = sends.length === 0 && comparison === null;
-    must(isSilent, 'no region is asked before the shard knows what it owns (R49)');
-    must(transactions.count === 0, 'nothing begins before the shard knows what it owns (R49)');
+    must(isSilent, 'no region is asked before the shard knows its slots (R49)');
+    must(transactions.count === 0, 'nothing begins before the shard knows its slots (R49)');
     return;
   }
   for (const { order, keys } of transactions.undecided) {

@@ -88,7 +88,7 @@ export interface Stored {
   readonly subscriptions: readonly Subscription[];
   /** No voter holds a lock, and nothing is on its way to one (rule R44). */
   readonly isResting: boolean;
-  /** What the shard owns; null if it has never had an answer of the registry. */
+  /** The slots that the shard owns; null if it has never had an answer of the registry. */
   readonly ownership: Ownership | null;
 }
 

@@ -29,7 +29,7 @@ export class OwnedSlots {
     this.#ready = ready;
   }
 
-  /** True once the shard knows what it owns. */
+  /** True once the shard knows its slots. */
   get isKnown(): boolean {
     return this.#ownership !== null;
   }
@@ -39,7 +39,7 @@ export class OwnedSlots {
     return this.#ownership !== null && ownsNothing(this.#ownership);
   }
 
-  /** Why nothing can begin, for people; null once the shard knows what it owns. */
+  /** Why nothing can begin, for people; null once the shard knows its slots. */
   get waitsFor(): string | null {
     if (this.isKnown) return null;
     const why = this.#fault === null ? '' : `: ${this.#fault}`;
@@ -81,7 +81,7 @@ export class OwnedSlots {
     this.#ready.askRegistry();
   }
 
-  /** Takes the answer of the registry. True if the shard knows now what it owns; this step stores it. */
+  /** Takes the answer of the registry. True if the shard knows its slots from now on; this step stores them. */
   take(answer: MapAnswer): boolean {
     this.#isAsked = false;
     if (this.isKnown) return false;

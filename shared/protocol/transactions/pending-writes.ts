@@ -109,7 +109,7 @@ export class PendingWrites {
     else write.callers.push({ ticket, ack: frame.ack, until: frame.notAfter, async });
   }
 
-  /** The shard knows now what it owns: frames for keys of others are answered so, and callers that only hand in hear it. */
+  /** The shard knows its slots now: frames for keys of others are answered so, and callers that only hand in hear it. */
   onSlotsKnown(): void {
     for (const write of this.queue.take(({ frame }) => !this.#slots.own(frame.keys))) {
       this.moveAway(write);
