@@ -3,11 +3,12 @@ import { uuidv7 } from 'uuidv7';
 import '../shared/limit-relations.ts';
 import { parseConfiguration } from '../shared/config/configuration.ts';
 import type { RegionConfiguration } from '../shared/contracts/members.ts';
-import { coordinatorIn, courierIn } from '../shared/contracts/objects.ts';
+import { coordinatorIn, courierIn, registryIn } from '../shared/contracts/objects.ts';
 import type { ReadableRegion } from '../shared/contracts/round.ts';
 import { shardNameOf } from '../shared/ids.ts';
 import { targetPolicyOf } from '../shared/webhooks/target.ts';
 import { createApp, createMisconfiguredApp, type EdgeApp } from './edge/app.ts';
+import { RememberedMap } from './edge/cache/known-map.ts';
 import type { EdgeDependencies, Location } from './edge/http/dependencies.ts';
 import { connectFeed } from './edge/streaming/feed-connection.ts';
 import { withTimeout } from './platform/timeout.ts';
@@ -17,6 +18,7 @@ import { subscribeIn } from './region/subscribe.ts';
 export { Coordinator } from './coordinator/object.ts';
 export { Courier } from './courier/object.ts';
 export { ChangeFeed } from './feed/feed.ts';
+export { Registry } from './registry/object.ts';
 
 /** One app per isolate: the configuration cannot change while the isolate lives. */
 let app: EdgeApp | null = null;
@@ -34,8 +36,10 @@ function start(environment: Env): EdgeApp {
   const { configuration } = parsed;
   const { coordinatorLocation: locationHint } = configuration;
   const options = locationHint === null ? {} : { locationHint };
+  const registry = registryIn(environment.REGISTRY, options);
   const dependencies: EdgeDependencies = {
     configuration,
+    shards: new RememberedMap(configuration.shards, registry, { log, withTimeout }),
     targetPolicy: targetPolicyOf(environment),
     coordinatorOf: (shard) => coordinatorIn(environment.COORDINATOR, shard, options),
     courierOf: (endpoint) => courierIn(environment.COURIER, endpoint),

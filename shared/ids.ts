@@ -1,15 +1,18 @@
 /** The ids of shards, regions, transactions and writes, and their text forms. */
 import { assert } from './assert.ts';
 
-/** The number of a shard. There is only shard 0, but every id and record contains the number. */
+/** The number of a shard. Every id and record contains it. It is never given to another shard. */
 export type ShardId = number;
-
-/** The only shard. With several shards, the slot of a write's first key would determine its shard. */
-export const onlyShard: ShardId = 0;
 
 /** The name of the Durable Objects of a shard: its coordinator, and its feed. */
 export function shardNameOf(shard: ShardId): string {
   return `shard-${shard}`;
+}
+
+/** The shard whose Durable Object has this name; null if none has. */
+export function shardOfName(name: string): ShardId | null {
+  const match = shardNamePattern.exec(name);
+  return match === null ? null : Number(match[1]);
 }
 
 /** The id of a region as configured, such as `us-east-1`. */
@@ -30,6 +33,7 @@ export type TransactionOrder = readonly [incarnation: number, sequence: number];
 /** The id of a write for clients: `<shard>-<uuid v7>`. The shard identifies the coordinator that has the outcome. */
 export type WriteId = string;
 
+const shardNamePattern = /^shard-(0|[1-9]\d{0,4})$/;
 const transactionIdPattern = /^(\d{1,5})\.(\d{1,15})\.(\d{1,15})$/;
 const writeIdPattern =
   /^(\d{1,5})-[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
@@ -56,6 +60,11 @@ export function writeIdOf(shard: ShardId, uuid: string): WriteId {
   const id = `${shard}-${uuid}`;
   assert(shardOfWriteId(id) === shard, `a write id is <shard>-<uuid v7>, not ${id}`);
   return id;
+}
+
+/** The id of the same write in another shard. */
+export function writeIdIn(shard: ShardId, id: WriteId): WriteId {
+  return writeIdOf(shard, id.slice(id.indexOf('-') + 1));
 }
 
 /** `incarnation.sequence`, as a map key and for people. */

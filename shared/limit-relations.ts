@@ -4,6 +4,10 @@
 import { assert } from './assert.ts';
 import { limits } from './limits.ts';
 
+assert(
+  limits.registryBackoffMinMs < limits.registryBackoffMaxMs,
+  'the pauses between questions to the registry grow',
+);
 assert(limits.valueBytes < limits.bodyBytes, 'a value fits a body');
 assert(
   limits.bodyBytes < limits.bodyDrainedBytes,

@@ -8,6 +8,15 @@ export const limits = {
   ...storageLimits,
   ...webhookLimits,
   ...edgeLimits,
+  // Shards
+  /** Shards of a deployment. */
+  shards: 256,
+  /** The pause before a coordinator asks the registry again for the slots that it owns. Doubles from the minimum to the maximum. */
+  registryBackoffMinMs: 100,
+  registryBackoffMaxMs: 5_000,
+  /** A call of the registry without an answer is given up. */
+  registryTimeoutMs: 5_000,
+
   // Requests and commands
   /** A request body at the edge. */
   bodyBytes: 1_000_000,

@@ -13,9 +13,12 @@ export const everyKey = `${reservedPrefix}every-key`;
 /** Is among the keys of a transaction that deletes all keys. A region that missed it must be copied whole. */
 export const flushedKey = `${reservedPrefix}flushed`;
 
+/** The prefix of the lock keys of writes without keys. */
+export const writePrefix = `${reservedPrefix}write:`;
+
 /** The lock key of a write without keys: without a lock, no region could report that it was staged. */
 export function keyOfWrite(id: WriteId): string {
-  return `${reservedPrefix}write:${id}`;
+  return `${writePrefix}${id}`;
 }
 
 /** True if a transaction with these keys concerns every key. */

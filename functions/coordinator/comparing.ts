@@ -1,6 +1,6 @@
 /** Compares the data of regions for a shard that has no members yet. */
 import type { RegionClient } from '../../shared/contracts/round.ts';
-import type { RegionId } from '../../shared/ids.ts';
+import type { RegionId, ShardId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { ComparisonResult } from '../../shared/protocol/io/events.ts';
 import type { ComparisonRequest } from '../../shared/protocol/io/ready.ts';
@@ -15,6 +15,7 @@ import {
 
 /** Compares one slice of all keys in `regions`. Never rejects: a region without a usable answer makes it `silent`. */
 export async function compareSlice(
+  shard: ShardId,
   { regions, cursor }: ComparisonRequest,
   clientOf: (region: RegionId) => RegionClient | null,
 ): Promise<ComparisonResult> {
@@ -25,6 +26,7 @@ export async function compareSlice(
     compared.push({ id, client });
   }
   const scope: VerifyScope = {
+    shard,
     regions: compared,
     pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
     now: () => Date.now(),

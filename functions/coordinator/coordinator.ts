@@ -13,10 +13,16 @@ import type {
   AdminCommandAnswer,
   RegionConfiguration,
 } from '../../shared/contracts/members.ts';
-import { courierIn, feedIn, type ObjectNamespace } from '../../shared/contracts/objects.ts';
+import {
+  courierIn,
+  feedIn,
+  type ObjectNamespace,
+  registryIn,
+} from '../../shared/contracts/objects.ts';
+import type { RegistryApi } from '../../shared/contracts/registry.ts';
 import type { Served } from '../../shared/contracts/rpc.ts';
 import type { SigningKey } from '../../shared/contracts/webhooks-and-feed.ts';
-import type { RegionId, TransactionOrder, WriteId } from '../../shared/ids.ts';
+import type { RegionId, ShardId, TransactionOrder, WriteId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type { Arrival, CoordinatorEvent, RecordedWrite } from '../../shared/protocol/io/events.ts';
@@ -24,9 +30,10 @@ import type { ComparisonRequest, Send, StorageWrite } from '../../shared/protoco
 import { connectRegion } from '../region/client.ts';
 import { AlarmScheduler } from './alarm.ts';
 import { answerInGroups } from './answer-groups.ts';
+import { askForMap } from './ask-for-map.ts';
 import { compareSlice } from './comparing.ts';
 import { frameOf, orderLocks, type Repeatable, repeatedFrameOf } from './compile-frame.ts';
-import { coreConfig, entropy, queuesEvents, shard } from './core-config.ts';
+import { coreConfig, entropy, queuesEvents } from './core-config.ts';
 import { CourierDispatcher } from './notify/courier-dispatcher.ts';
 import { Publisher } from './notify/feed-publisher.ts';
 import { WebhookSubscriptions } from './notify/subscriptions.ts';
@@ -41,6 +48,8 @@ import { Readiness } from './warm-up.ts';
 
 /** The parts of the Durable Object that a life uses. */
 export interface LifeContext {
+  /** The shard that the object coordinates. */
+  readonly shard: ShardId;
   readonly storage: SqlObjectStorage & { setAlarm(at: number): Promise<void> };
   /** Ends the object, and with it this life. */
   abort(reason: string): void;
@@ -51,6 +60,7 @@ export interface LifeContext {
 export interface LifeEnvironment {
   readonly COURIER: ObjectNamespace;
   readonly FEED: ObjectNamespace;
+  readonly REGISTRY: ObjectNamespace;
 }
 
 /**
@@ -73,6 +83,7 @@ export class CoordinatorLife {
   readonly #pendingCalls = new PendingCalls();
   readonly #readiness: Readiness;
   readonly #alarm: AlarmScheduler;
+  readonly #registry: RegistryApi;
   #prunedAt = 0;
   #isPruning = false;
 
@@ -81,11 +92,13 @@ export class CoordinatorLife {
     const parsed = parseConfiguration(environment);
     if (!parsed.ok) throw new Error(parsed.detail);
     const { configuration } = parsed;
-    this.#storage = new CoordinatorStorage(context.storage, configuration.retention);
+    const { shard } = context;
+    this.#storage = new CoordinatorStorage(context.storage, configuration.retention, shard);
     const { subscriptions, changes, members, scripts } = this.#storage;
     this.#scripts = new ScriptRegistry(scripts, () => this.#storage.prove());
     this.served = this.#serve();
-    const { COURIER, FEED } = environment;
+    const { COURIER, FEED, REGISTRY } = environment;
+    this.#registry = registryIn(REGISTRY);
     const courierOf = (endpoint: string) => courierIn(COURIER, endpoint);
     this.#dispatcher = new CourierDispatcher(subscriptions, courierOf, () =>
       this.#subscriptions.signingKey(),
@@ -107,7 +120,11 @@ export class CoordinatorLife {
       () => this.#step({ kind: 'tick' }),
     );
     this.#regions = new RegionRegistry(configuration.regions, members, connectRegion);
-    this.#core = new CoordinatorCore(coreConfig(configuration, this.#regions.all), stored, now);
+    this.#core = new CoordinatorCore(
+      coreConfig(shard, configuration, this.#regions.all),
+      stored,
+      now,
+    );
     this.#step({ kind: 'tick' });
     // The last life may have ended before its last change reached the feed.
     const newest = changes.newest();
@@ -366,6 +383,7 @@ export class CoordinatorLife {
       this.#storage.write(ready.persist);
       for (const send of ready.sends) this.#send(send);
       if (ready.comparison !== null) this.#compare(ready.comparison);
+      if (ready.asksRegistry) this.#askRegistry();
       for (const reply of ready.replies) this.#pendingCalls.give(reply);
       this.#notify(ready.persist);
       this.#alarm.at(ready.wakeAt);
@@ -407,8 +425,15 @@ export class CoordinatorLife {
 
   #compare(comparison: ComparisonRequest): void {
     const { number } = comparison;
-    void compareSlice(comparison, (region) => this.#regions.clientOf(region)).then((result) =>
-      this.#step({ kind: 'comparison-completed', number, result }),
+    const { shard } = this.#context;
+    void compareSlice(shard, comparison, (region) => this.#regions.clientOf(region)).then(
+      (result) => this.#step({ kind: 'comparison-completed', number, result }),
+    );
+  }
+
+  #askRegistry(): void {
+    void askForMap(this.#registry).then((answer) =>
+      this.#step({ kind: 'registry-answered', answer }),
     );
   }
 

@@ -1,15 +1,14 @@
 /** The inputs of the core that come from the configuration and from chance. */
 import type { Configuration } from '../../shared/config/configuration.ts';
 import type { RegionConfiguration } from '../../shared/contracts/members.ts';
+import type { ShardId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { CoordinatorConfig } from '../../shared/protocol/io/config.ts';
 import type { StorageWrite } from '../../shared/protocol/io/ready.ts';
 
-/** The only shard today. */
-export const shard = 0;
-
-/** The part of the configuration that the core needs, with the regions of the shard. */
+/** The part of the configuration that the core of `shard` needs, with its regions. */
 export function coreConfig(
+  shard: ShardId,
   { source, minVoters, outAfterMs, voteDeadlineMs, roundTimeoutMs }: Configuration,
   regions: readonly RegionConfiguration[],
 ): CoordinatorConfig {

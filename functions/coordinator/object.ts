@@ -5,13 +5,14 @@ import { limits } from '../../shared/limits.ts';
 import { UnknownStorageFormat } from '../platform/storage-form.ts';
 import { CoordinatorLife } from './coordinator.ts';
 import { newSigningKey } from './notify/signing-key.ts';
+import { shardOfObject, UnknownShard } from './shard-name.ts';
 
 /**
  * The Durable Object of a shard's coordinator. It offers only {@link Coordinator.call} by RPC, so that no method can
  * skip the check of the call's version, or the proof of its answer.
  */
 export class Coordinator extends DurableObject<Env> {
-  readonly #life: CoordinatorLife | UnknownStorageFormat;
+  readonly #life: CoordinatorLife | Unfit;
 
   constructor(context: DurableObjectState, environment: Env) {
     super(context, environment);
@@ -21,30 +22,32 @@ export class Coordinator extends DurableObject<Env> {
   /** Carries out a call of a method of `CoordinatorApi`. */
   async call(call: RpcCall): Promise<RpcAnswer> {
     const life = this.#life;
-    if (life instanceof UnknownStorageFormat) return { kind: 'unfit', detail: life.message };
+    if (!(life instanceof CoordinatorLife)) return { kind: 'unfit', detail: life.message };
     return serveCall(life.served, life.storage, call);
   }
 
   /** Wakes an instance after a crash; its constructor has already resumed the work. */
   override async alarm(): Promise<void> {
     if (this.#life instanceof CoordinatorLife) this.#life.alarm();
-    // This release cannot read the storage. Once a later release is deployed, the alarm wakes it for the stored work.
+    // This release cannot read the storage, or does not know its shard. The alarm wakes the next life for the stored work.
     else await this.ctx.storage.setAlarm(Date.now() + limits.unfitAlarmMs);
   }
 }
 
-/** A life on the storage; or the reason why there is none: every call is refused, and the storage stays unchanged. */
-function begin(
-  context: DurableObjectState,
-  environment: Env,
-): CoordinatorLife | UnknownStorageFormat {
+/** The reason why there is no life: every call is refused. */
+type Unfit = UnknownStorageFormat | UnknownShard;
+
+/** A life on the storage; or the reason why there is none: then the storage stays unchanged. */
+function begin(context: DurableObjectState, environment: Env): CoordinatorLife | Unfit {
   try {
-    const { storage } = context;
+    const { storage, id } = context;
+    const shard = shardOfObject(id.name, storage.sql);
     const abort = (reason: string) => context.abort(reason);
-    return new CoordinatorLife({ storage, abort, newSigningKey }, environment);
+    return new CoordinatorLife({ shard, storage, abort, newSigningKey }, environment);
   } catch (error) {
-    if (!(error instanceof UnknownStorageFormat)) throw error;
-    console.error('the coordinator cannot read its storage', error.message);
+    const isUnfit = error instanceof UnknownStorageFormat || error instanceof UnknownShard;
+    if (!isUnfit) throw error;
+    console.error('the coordinator cannot begin', error.message);
     return error;
   }
 }

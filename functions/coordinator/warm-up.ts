@@ -22,9 +22,11 @@ export class Readiness {
   }
 
   /** Checks the regions after a step of the core, until they are ready. */
-  note(status: () => Pick<CoordinatorStatus, 'regions' | 'founding'>): void {
+  note(status: () => Pick<CoordinatorStatus, 'regions' | 'founding' | 'slots'>): void {
     if (this.#isMade) return;
-    const { regions, founding } = status();
+    const { regions, founding, slots } = status();
+    // No region is asked before the shard knows its slots. If the registry is silent, nobody waits for the regions.
+    if (slots?.phase === 'asking') return;
     // The count of the regions' keys may show that the shard can begin, and then they become voters.
     if (founding?.phase === 'counting') return;
     this.#isMade = regions.every(

@@ -1,5 +1,6 @@
 /** The running courier of one endpoint: stores events, sends them, and retries. */
 import { assert } from '../../shared/assert.ts';
+import { shardCount } from '../../shared/config/configuration.ts';
 import type { CoordinatorApi } from '../../shared/contracts/coordinator.ts';
 import { coordinatorIn } from '../../shared/contracts/objects.ts';
 import type { Proof, Served } from '../../shared/contracts/rpc.ts';
@@ -14,8 +15,8 @@ import type {
   ReplayQuery,
   SigningKey,
 } from '../../shared/contracts/webhooks-and-feed.ts';
-import { onlyShard } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
+import { initialMap, shardsIn } from '../../shared/shards/shard-map.ts';
 import { type AttemptOutcome, judge } from '../../shared/webhooks/retry-policy.ts';
 import { createSigner, isSecret, type WebhookSigner } from '../../shared/webhooks/signature.ts';
 import { makeAttempt } from './attempt.ts';
@@ -362,8 +363,12 @@ export class CourierLife implements CourierApi {
     if (now < this.#hostRestsUntil || now - this.#handedOverAt > limits.hostRestMsMost) return;
     this.#hostRestsUntil = now + restMs;
     try {
-      const allMs = await this.#coordinator.hostRests(new URL(url).host, restMs);
-      this.#hostRestsUntil = Math.max(this.#hostRestsUntil, now + allMs);
+      const { host } = new URL(url);
+      const rests = this.#coordinators.map((coordinator) => coordinator.hostRests(host, restMs));
+      this.#hostRestsUntil = Math.max(
+        this.#hostRestsUntil,
+        ...(await Promise.all(rests)).map((allMs) => now + allMs),
+      );
     } catch (error) {
       console.error('the coordinator did not take the message that a host is pausing', error);
     }
@@ -371,9 +376,11 @@ export class CourierLife implements CourierApi {
     this.#proceed();
   }
 
-  /** The coordinator that keeps the subscriptions. */
-  get #coordinator(): CoordinatorApi {
-    return coordinatorIn(this.#environment.COORDINATOR, onlyShard);
+  /** The coordinators that hand over events. Each of them keeps the subscriptions. */
+  get #coordinators(): readonly CoordinatorApi[] {
+    return shardsIn(initialMap(shardCount)).map((shard) =>
+      coordinatorIn(this.#environment.COORDINATOR, shard),
+    );
   }
 
   /** The signer with the secrets in force. Cached, because importing keys costs more than signing. */
@@ -392,7 +399,8 @@ export class CourierLife implements CourierApi {
     if (this.#isReporting) return;
     this.#isReporting = true;
     try {
-      await this.#coordinator.disabled(id, disabledReason ?? '');
+      const reason = disabledReason ?? '';
+      await Promise.all(this.#coordinators.map((coordinator) => coordinator.disabled(id, reason)));
       this.#storage.noteReported();
     } catch (error) {
       console.error(`the coordinator did not take the message that ${id} is disabled`, error);

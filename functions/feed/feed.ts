@@ -1,6 +1,6 @@
 /** The Durable Object of the change feed. */
 import { DurableObject } from 'cloudflare:workers';
-import { unreachable } from '../../shared/assert.ts';
+import { assert, unreachable } from '../../shared/assert.ts';
 import type { CoordinatorApi } from '../../shared/contracts/coordinator.ts';
 import { coordinatorIn } from '../../shared/contracts/objects.ts';
 import {
@@ -11,7 +11,7 @@ import {
 } from '../../shared/contracts/rpc.ts';
 import type { Change, ChangesAnswer, FeedApi } from '../../shared/contracts/webhooks-and-feed.ts';
 import { feedCloseCodes } from '../../shared/http/feed-messages.ts';
-import { onlyShard } from '../../shared/ids.ts';
+import { shardNameOf, shardOfName } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { FeedCore, type FeedEffect, type FollowerId } from '../../shared/protocol/feed/feed.ts';
 import { beginFollower, type Follower } from '../../shared/protocol/feed/follower.ts';
@@ -42,7 +42,11 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
 
   constructor(context: DurableObjectState, environment: Env) {
     super(context, environment);
-    this.#coordinator = coordinatorIn(environment.COORDINATOR, onlyShard);
+    // An alarm that was set before the platform gave objects their names wakes the feed of the only shard of that time.
+    const { name = shardNameOf(0) } = context.id;
+    const shard = shardOfName(name);
+    assert(shard !== null, `a feed has the name of its shard, not ${JSON.stringify(name)}`);
+    this.#coordinator = coordinatorIn(environment.COORDINATOR, shard);
     for (const socket of context.getWebSockets()) this.#wake(socket);
   }
 

@@ -2,7 +2,7 @@
 import type { Bytes } from '../../shared/contracts/bytes.ts';
 import type { RegionFault } from '../../shared/contracts/coordinator.ts';
 import type { InspectedKey, RegionClient } from '../../shared/contracts/round.ts';
-import { onlyShard, type RegionId } from '../../shared/ids.ts';
+import type { RegionId, ShardId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 
 /** A region that takes part in a comparison. */
@@ -13,6 +13,8 @@ export interface ComparedRegion {
 
 /** The regions that a comparison reads, and how it waits between two looks. */
 export interface ComparisonScope {
+  /** The shard whose locks count. */
+  readonly shard: ShardId;
   readonly regions: readonly ComparedRegion[];
   /** Resolves after `ms` milliseconds. */
   pause(ms: number): Promise<void>;
@@ -68,6 +70,7 @@ export async function compareKeys(
  * read, so it may omit the last keys; these are requested again. A response without any of them is a fault.
  */
 export async function lookAt(
+  { shard }: Pick<ComparisonScope, 'shard'>,
   { id, client }: ComparedRegion,
   keys: readonly Bytes[],
 ): Promise<ValueOrFault<ReadonlyMap<Bytes, InspectedKey>>> {
@@ -76,7 +79,7 @@ export async function lookAt(
   while (left.length > 0) {
     const some = left.slice(0, limits.verifyKeysPerLook);
     const question = { kind: 'keys', keys: some } as const;
-    const result = await client.inspect(onlyShard, question, limits.inspectTimeoutMs);
+    const result = await client.inspect(shard, question, limits.inspectTimeoutMs);
     if (result.kind === 'silent') return silent(id, result.reason);
     for (const inspected of result.keys) found.set(inspected.key, inspected);
     const more = left.filter((key) => !found.has(key));
@@ -95,10 +98,11 @@ export function silent(
 }
 
 async function glimpse(
-  { regions }: ComparisonScope,
+  scope: ComparisonScope,
   keys: readonly Bytes[],
 ): Promise<ValueOrFault<ReadonlyMap<Bytes, Glimpse>>> {
-  const looks = await Promise.all(regions.map((region) => lookAt(region, keys)));
+  const { regions } = scope;
+  const looks = await Promise.all(regions.map((region) => lookAt(scope, region, keys)));
   const failed = looks.find((look) => !look.ok);
   if (failed?.ok === false) return failed;
   const glimpses = keys.map((key) => {

@@ -1,7 +1,7 @@
 /** Verifies that all regions hold the same data, in slices that any isolate can continue. */
 import { z } from 'zod';
 import { type Bytes, bytesOfText } from '../../shared/contracts/bytes.ts';
-import { onlyShard, type RegionId } from '../../shared/ids.ts';
+import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import {
   type ComparisonScope,
@@ -146,16 +146,17 @@ interface Page {
 
 /** Scans one step: returns the keys that have not been compared yet, and the progress after them. */
 async function scanPage(
-  { regions }: VerifyScope,
+  scope: VerifyScope,
   progress: VerifyProgress,
   wanted: number,
 ): Promise<ValueOrFault<Page>> {
+  const { shard, regions } = scope;
   const id = progress.regions[progress.region] ?? '';
   const scanned = regions.find((region) => region.id === id);
   if (scanned === undefined) return silent(id, 'the region is no longer configured');
   const count = Math.min(wanted, limits.verifyKeysPerLook);
   const question = { kind: 'scan', cursor: progress.cursor, count } as const;
-  const result = await scanned.client.inspect(onlyShard, question, limits.inspectTimeoutMs);
+  const result = await scanned.client.inspect(shard, question, limits.inspectTimeoutMs);
   if (result.kind === 'silent') return silent(id, result.reason);
   const prefix = bytesOfText(progress.prefix);
   // SCAN may return a key twice.
@@ -164,7 +165,7 @@ async function scanPage(
   for (const earlier of regions.filter(
     (one) => progress.regions.indexOf(one.id) < progress.region,
   )) {
-    const held = await lookAt(earlier, keys);
+    const held = await lookAt(scope, earlier, keys);
     if (!held.ok) return held;
     keys = keys.filter((key) => (held.value.get(key)?.digest ?? null) === null);
   }

@@ -1,6 +1,7 @@
 /** Reads the OpenAPI document without a Worker, since it depends only on the routes. */
 import { z } from 'zod';
 import type { EdgeDependencies } from '../../functions/edge/http/dependencies.ts';
+import { initialMap } from '../../shared/shards/shard-map.ts';
 
 /** The part of a JSON Schema that the page shows. */
 export interface JsonSchema {
@@ -97,6 +98,7 @@ function unused(): never {
 
 const unusedDependencies: EdgeDependencies = {
   configuration: {
+    shards: 1,
     regions: [],
     tokens: [],
     coordinatorLocation: null,
@@ -109,6 +111,7 @@ const unusedDependencies: EdgeDependencies = {
     retention: { keptMs: 0, keptWrites: 0, keptBytes: 0, keysKeptMs: 0 },
   },
   targetPolicy: { allowLoopback: false, ownHosts: [], allowedHosts: [] },
+  shards: { now: initialMap(1), given: unused, renewed: unused },
   coordinatorOf: unused,
   courierOf: unused,
   feedOf: unused,

@@ -129,6 +129,7 @@ const worker :Workerd.Worker = (
     (name = "COORDINATOR", durableObjectNamespace = "Coordinator"),
     (name = "COURIER", durableObjectNamespace = "Courier"),
     (name = "FEED", durableObjectNamespace = "ChangeFeed"),
+    (name = "REGISTRY", durableObjectNamespace = "Registry"),
     (name = "ASSETS", service = "assets"),
     ${variables(options).join(',\n    ')},
   ],
@@ -136,6 +137,7 @@ const worker :Workerd.Worker = (
     (className = "Coordinator", uniqueKey = "lockstep", enableSql = true),
     (className = "Courier", uniqueKey = "lockstep-courier", enableSql = true),
     (className = "ChangeFeed", uniqueKey = "lockstep-feed", enableSql = true),
+    (className = "Registry", uniqueKey = "lockstep-registry", enableSql = true),
   ],
   durableObjectStorage = (localDisk = "storage"),
 );

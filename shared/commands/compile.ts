@@ -108,6 +108,21 @@ export function faultOfWrite(
   return compiled.ok ? null : compiled;
 }
 
+/** The keys that a write names, in order of first appearance; none if it is refused, which its coordinator explains. */
+export function keysOfWrite(
+  ops: readonly (readonly string[])[],
+  checks: readonly Check[],
+  scripts: ScriptLookup,
+): readonly string[] {
+  const compiled = compileWrite(ops, checks, {
+    now: 0,
+    seed: () => 0,
+    scripts,
+    continueOnError: true,
+  });
+  return compiled.ok ? compiled.keys : [];
+}
+
 /** True if `command`, which is compiled as a read of `keys`, may also be one of the operations of a write at `now`. */
 export function isReadOfWrites(
   command: readonly string[],

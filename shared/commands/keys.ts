@@ -1,4 +1,4 @@
-/** Keys and channels: the rules for users' names, the names of Lockstep's own records, and the slots of keys. */
+/** Keys and channels: the rules for users' names, and the names of Lockstep's own records. */
 import { utf8Length } from '../contracts/bytes.ts';
 import { keyOf, type ShardId, type TransactionOrder } from '../ids.ts';
 import { limits } from '../limits.ts';
@@ -49,9 +49,6 @@ export function channelFault(channel: string): CommandFault | null {
   return { problem: 'too-large', detail };
 }
 
-/** The number of slots that keys are divided into, as in Redis Cluster. Slots are numbered from 0. */
-export const slotCount = 16_384;
-
 /** The reason for refusing a command or one of its keys. `detail` is for users: the fault, and the remedy. */
 export interface CommandFault {
   readonly problem: 'invalid-command' | 'unsupported-command' | 'reserved-key' | 'too-large';
@@ -69,8 +66,6 @@ export interface RecordNames {
   /** String: the expiry of the lease by the region's own clock, in ms. */
   readonly lease: string;
 }
-
-const encoder = new TextEncoder();
 
 /** Returns the names of the records that a region keeps for `shard`. */
 export function recordNames(shard: ShardId): RecordNames {
@@ -105,31 +100,4 @@ export function keyFault(key: string): CommandFault | null {
     problem: 'too-large',
     detail: `a key has ${bytes} bytes; the limit is ${limits.keyBytes}`,
   };
-}
-
-/**
- * The slot of `key`, from 0 to 16383, by the rule of the Redis Cluster specification: keys with the same hash tag, the
- * part between the first `{` and the next `}`, share a slot; an empty tag is ignored.
- */
-export function slotOf(key: string): number {
-  const open = key.indexOf('{');
-  const close = open < 0 ? -1 : key.indexOf('}', open);
-  const tagged = close > open + 1 ? key.slice(open + 1, close) : key;
-  return checksum(encoder.encode(tagged)) % slotCount;
-}
-
-/**
- * CRC16 with the polynomial 0x1021, as Redis Cluster computes it. It is written out here because the package
- * cluster-key-slot skips an empty tag and takes the next one, which Redis does not.
- */
-function checksum(bytes: Uint8Array): number {
-  let sum = 0;
-  for (const byte of bytes) {
-    sum ^= byte << 8;
-    for (let bit = 0; bit < 8; bit += 1) {
-      sum = sum & 0x8000 ? (sum << 1) ^ 0x1021 : sum << 1;
-    }
-    sum &= 0xffff;
-  }
-  return sum;
 }

@@ -25,8 +25,13 @@ export interface ClientToken {
 /** A hint for the location of a Durable Object, in the platform's terms. */
 export type LocationHint = (typeof locationHints)[number];
 
+/** The number of shards of a new deployment. It is no setting yet, since no write may name keys of several shards. */
+export const shardCount = 1;
+
 /** The checked settings of the operator. */
 export interface Configuration {
+  /** The number of shards with which the deployment begins. The registry has those that there are. */
+  readonly shards: number;
   readonly regions: readonly RegionConfiguration[];
   readonly tokens: readonly ClientToken[];
   readonly coordinatorLocation: LocationHint | null;
@@ -236,6 +241,7 @@ export function parseConfiguration(environment: object): ConfigurationResult {
   if (!parsed.success) return failureOf(parsed.error);
   const all = parsed.data;
   const configuration: Configuration = {
+    shards: shardCount,
     regions: all.LOCKSTEP_REGIONS.map((region) => ({
       ...region,
       token: all.LOCKSTEP_REGION_TOKENS[region.id] ?? '',

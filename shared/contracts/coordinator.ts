@@ -123,6 +123,11 @@ export type WriteAnswer =
   | { readonly kind: 'too-late'; readonly id: WriteId }
   /** The queue is full. */
   | { readonly kind: 'busy'; readonly retryAfterMs: number }
+  /**
+   * The shard does not own the keys of the write, `keys`: those that the request names, and those that its script was found
+   * to touch. Nothing was written and no attempt will start here. `version` is that of the map which the shard has.
+   */
+  | { readonly kind: 'moved'; readonly version: number; readonly keys: readonly string[] }
   /** The storage has no room for the write, or only for one without an idempotency key. */
   | { readonly kind: 'full'; readonly what: 'writes' | 'keys' }
   /** Another write was sent under this idempotency key. */
@@ -137,6 +142,9 @@ export type WriteAnswer =
       /** Redis's own error, if Redis refuses it too. */
       readonly error?: string;
     };
+
+/** The answer to a write that reached the shard of its keys. */
+export type PlacedAnswer = Exclude<WriteAnswer, { readonly kind: 'moved' }>;
 
 /** Answers to some of the writes of a call, each with the position of its write. */
 export type AnswerGroup = readonly (readonly [position: number, answer: WriteAnswer])[];
@@ -191,6 +199,8 @@ export interface ReadRequest {
 /** The answer to such a read. `replies` are those of SnapshotResult, as one text (shared/contracts/reply.ts). */
 export type ReadAnswer =
   | { readonly kind: 'read'; readonly replies: Bytes; readonly region: RegionId }
+  /** The shard does not own the keys of the read. `version` is that of the map which the shard has. */
+  | { readonly kind: 'moved'; readonly version: number }
   | {
       readonly kind: 'unavailable';
       readonly faults: readonly RegionFault[];
@@ -202,12 +212,28 @@ export type ReadAnswer =
       readonly contendedIn?: RegionId;
     };
 
+/** The knowledge of a shard about its own slots. */
+export type SlotsStatus =
+  /** It has asked the registry for the first time. */
+  | { readonly phase: 'asking' }
+  /** The registry has not answered, and is asked again; nothing is written until then. */
+  | { readonly phase: 'waiting'; readonly detail: string }
+  /** It owns `count` of all slots, by this version of the map. */
+  | {
+      readonly phase: 'known';
+      readonly version: number;
+      readonly count: number;
+      readonly of: number;
+    };
+
 /** A shard's state, for `GET /v1/regions`. */
 export interface CoordinatorStatus {
   readonly shard: number;
   readonly incarnation: number;
   readonly epoch: number;
   readonly sequence: number;
+  /** Absent in the answer of a release before this one, which a Worker may meet during a deployment. */
+  readonly slots?: SlotsStatus;
   /** With fewer voters nothing is written. */
   readonly minVoters: number;
   /** True during the write pause at the end of a copy. */

@@ -1,5 +1,6 @@
 import { type ShardId, shardNameOf } from '../ids.ts';
 import type { CoordinatorApi } from './coordinator.ts';
+import type { RegistryApi } from './registry.ts';
 import { type RpcTarget, remote } from './rpc.ts';
 import type { CourierApi, EndpointId, FeedApi } from './webhooks-and-feed.ts';
 
@@ -30,4 +31,15 @@ export function courierIn(namespace: ObjectNamespace, endpoint: EndpointId): Cou
 /** The object that sends a shard's changes to the followers of its feed. */
 export function feedIn(namespace: ObjectNamespace, shard: ShardId): FeedApi {
   return remote(() => namespace.getByName(shardNameOf(shard)));
+}
+
+/** The only registry. */
+const registryName = 'registry';
+
+/** The registry, which has the map of the shards. `options` is passed to the platform with each call. */
+export function registryIn<Options>(
+  namespace: ObjectNamespace<Options>,
+  options?: Options,
+): RegistryApi {
+  return remote(() => namespace.getByName(registryName, options));
 }

@@ -111,7 +111,7 @@ export const regionSchemaOfAll = z.object({
 
 const coordinatorSchema = z.record(z.string(), z.unknown()).openapi({
   description:
-    'Per shard: incarnation, epoch, sequence, minVoters, held, founding, blockedKeys, queued, undecided. `founding` is null once the shard has members; before that it has the key count of each region, and the reason why the shard waits.',
+    'Per shard: incarnation, epoch, sequence, slots, minVoters, held, founding, blockedKeys, queued, undecided. `slots` says how many slots the shard owns; until the registry has answered, nothing is written. `founding` is null once the shard has members; before that it has the key count of each region, and the reason why the shard waits.',
 });
 
 /** The response to `GET /v1/regions`. */

@@ -120,6 +120,12 @@ export const problemKinds = {
     title: 'The body must be JSON',
     remedy: 'Send the header Content-Type: application/json, and UTF-8.',
   },
+  'several-shards': {
+    status: 422,
+    title: 'The keys belong to several shards',
+    remedy:
+      'Nothing was done. Give keys that are used together the same hash tag, or use them in requests of their own.',
+  },
   'target-refused': {
     status: 422,
     title: 'The webhook URL is not allowed',

@@ -25,6 +25,7 @@ import type { Stored } from './io/stored.ts';
 import type { CoordinatorView, LiveWrite } from './io/view.ts';
 import { BlockedKeys } from './membership/blocked-keys.ts';
 import { Members } from './membership/members.ts';
+import { OwnedSlots } from './ownership/owned-slots.ts';
 import { RegionLinks } from './regions/region-links.ts';
 import { statusOf } from './regions/region-status.ts';
 import { Rest } from './regions/rest.ts';
@@ -62,6 +63,7 @@ export class CoordinatorCore implements CoordinatorView {
   readonly #reads: CoordinatorReads;
   readonly #adminCommands: AdminCommands;
   readonly #rest: Rest;
+  readonly #slots: OwnedSlots;
   /** For its invariants alone. */
   readonly internals: CoordinatorInternals;
 
@@ -74,6 +76,7 @@ export class CoordinatorCore implements CoordinatorView {
     const ready = new ReadyBuilder(this.#clock);
     const links = new RegionLinks(config, stored, ready);
     const eventRouter = new EventRouter(stored.subscriptions);
+    const slots = new OwnedSlots(config.shard, stored.ownership, ready);
     const base = {
       config,
       stored,
@@ -81,7 +84,8 @@ export class CoordinatorCore implements CoordinatorView {
       ready,
       links,
       eventRouter,
-      pendingWrites: new PendingWrites(ready, eventRouter),
+      slots,
+      pendingWrites: new PendingWrites(ready, eventRouter, slots),
       pendingConfirmations: new PendingConfirmations(ready, eventRouter),
       transactions: new Transactions(stored.incarnation),
       blocked: new BlockedKeys(stored.blocked, ready),
@@ -90,7 +94,8 @@ export class CoordinatorCore implements CoordinatorView {
     const members = new Members({ ...base, attempts });
     const parts = { ...base, attempts, members };
     const transactionManager = new TransactionManager(parts);
-    const reads = new CoordinatorReads(ready, links, base.transactions, config.roundTimeoutMs);
+    const { transactions } = base;
+    const reads = new CoordinatorReads(ready, links, transactions, slots, config.roundTimeoutMs);
     const rest = new Rest(stored.isResting, ready);
     this.#ready = ready;
     this.#links = links;
@@ -107,30 +112,43 @@ export class CoordinatorCore implements CoordinatorView {
     this.#adminCommands = new AdminCommands(parts);
     this.#reads = reads;
     this.#rest = rest;
+    this.#slots = slots;
     this.internals = { ...base, members, reads, rest };
     this.#takeUpUnconfirmed();
   }
 
   /**
    * Takes in one event at `now` (ms), and passes over the state in a fixed order: the event's own effect, overdue work,
-   * changes of members, new transactions, requests to send, and records to store. `entropy` is fresh randomness, short
-   * and without spaces, for the nonces of rounds.
+   * changes of members, new transactions, requests to send, and records to store. Of these, a shard that does not know
+   * its slots only ends overdue work. `entropy` is fresh randomness, short and without spaces, for the nonces of
+   * rounds.
    */
   step(event: CoordinatorEvent, now: number, entropy: string): Ready {
     assert(this.#ready.ended === null, 'an instance that has ended takes no events');
     const { epoch } = this.#state;
     this.#ready.begin(now);
-    this.#members.begin();
+    if (this.#mayBegin) this.#members.begin();
     this.#noteWork(event);
     this.#handle(event);
     this.#sweep();
+    this.#slots.advance();
+    if (this.#mayBegin) this.#advance(entropy, epoch);
+    else this.#reads.sweep();
+    this.#links.persist();
+    return this.#ready.build();
+  }
+
+  /** True once the shard may ask its regions. One that has never had members needs none while it owns no slot. */
+  get #mayBegin(): boolean {
+    return this.#slots.isKnown && (this.#state.epoch > 0 || !this.#slots.areNone);
+  }
+
+  #advance(entropy: string, epoch: number): void {
     this.#members.advance();
     // Comes last of the changes, since each of them may free frames.
     this.#transactionManager.batch();
     this.#send(entropy);
     this.#noteRest(epoch);
-    this.#links.persist();
-    return this.#ready.build();
   }
 
   /**
@@ -180,6 +198,7 @@ export class CoordinatorCore implements CoordinatorView {
       incarnation: this.#stored.incarnation,
       epoch: this.#state.epoch,
       sequence: this.#state.sequence,
+      slots: this.#slots.status,
       minVoters: this.#config.minVoters,
       held: this.#members.rejoin.admissionPaused,
       founding: this.#members.founding.status,
@@ -239,15 +258,12 @@ export class CoordinatorCore implements CoordinatorView {
           this.#links.find(region)?.lease.noteReaders(this.#ready.now, forMs);
         }
         break;
-      case 'admin-command': {
-        const { ticket, command } = event;
-        this.#ready.reply({
-          kind: 'admin-command',
-          ticket,
-          answer: this.#adminCommands.take(command),
-        });
+      case 'registry-answered':
+        this.#onRegistryAnswer(event);
         break;
-      }
+      case 'admin-command':
+        this.#onAdminCommand(event);
+        break;
       case 'subscriptions-changed':
         this.#eventRouter.replace(event.subscriptions);
         break;
@@ -256,6 +272,22 @@ export class CoordinatorCore implements CoordinatorView {
       default:
         unreachable(event);
     }
+  }
+
+  #onRegistryAnswer({ answer }: Event<'registry-answered'>): void {
+    if (!this.#slots.take(answer)) return;
+    if (this.#mayBegin) this.#members.begin();
+    this.#pendingWrites.onSlotsKnown();
+    this.#reads.onSlotsKnown();
+    this.#attempts.requestBatch();
+  }
+
+  #onAdminCommand({ ticket, command }: Event<'admin-command'>): void {
+    const detail = this.#slots.waitsFor ?? 'the shard owns no keys';
+    const answer = this.#mayBegin
+      ? this.#adminCommands.take(command)
+      : ({ kind: 'refused', detail } as const);
+    this.#ready.reply({ kind: 'admin-command', ticket, answer });
   }
 
   #send(entropy: string): void {
@@ -352,6 +384,7 @@ function isWork({ kind }: CoordinatorEvent): boolean {
     case 'comparison-completed':
     case 'snapshot-completed':
     case 'subscriptions-changed':
+    case 'registry-answered':
     case 'tick':
       return false;
     default:

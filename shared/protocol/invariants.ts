@@ -2,6 +2,7 @@ import type { RegionId } from '../ids.ts';
 import { compareOrder } from '../ids.ts';
 import { limits } from '../limits.ts';
 import { type CoordinatorInternals, must } from './invariants/must.ts';
+import { checkOwnership } from './invariants/ownership-invariants.ts';
 import { checkReady } from './invariants/ready-invariants.ts';
 import { checkMembers, checkRegion } from './invariants/region-invariants.ts';
 import {
@@ -54,6 +55,7 @@ export class Invariants {
   check(ready: Ready): void {
     if (ready.ended !== null) return;
     const core = this.#core;
+    checkOwnership(ready, core);
     this.#checkProgress(ready);
     checkTransactions(core);
     checkQueue(core);
@@ -61,7 +63,8 @@ export class Invariants {
     checkConfirmations(core);
     checkMembers(core);
     for (const link of core.links.all) {
-      checkRegion(link, core);
+      // Before the shard knows its slots, its regions are as the last life has left them.
+      if (core.slots.isKnown) checkRegion(link, core);
       this.#checkRegionProgress(link);
     }
     checkReady(ready, core);
@@ -166,9 +169,9 @@ export class Invariants {
         this.#memberships.set(write.region.region, write.region.membership);
       if (write.kind === 'forget') this.#memberships.delete(write.region);
     }
-    const { links, members } = this.#core;
+    const { links, members, state } = this.#core;
     // Before a shard begins nothing of it is stored (R45).
-    if (members.founding.isOpen) return;
+    if (members.founding.isOpen || state.epoch === 0) return;
     must(this.#memberships.size === links.all.length, 'storage knows the regions of the shard');
     for (const { region, membership } of links.all) {
       const stored = this.#memberships.get(region);

@@ -1,14 +1,7 @@
-/** Tests the checks of keys, their slots, and the names of a region's own records. */
-import calculateSlot from 'cluster-key-slot';
+/** Tests the checks of keys, and the names of a region's own records. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  keyFault,
-  recordNames,
-  shadowName,
-  slotCount,
-  slotOf,
-} from '../../shared/commands/keys.ts';
+import { keyFault, recordNames, shadowName } from '../../shared/commands/keys.ts';
 import { limits } from '../../shared/limits.ts';
 import { reservedPrefix } from '../../shared/reserved-keys.ts';
 
@@ -33,36 +26,6 @@ describe('a key', () => {
 
   it('is refused with a lone surrogate', () => {
     expect(keyFault('\ud83d')?.detail).toContain('not valid Unicode text');
-  });
-});
-
-describe('a slot', () => {
-  // As a real cluster answers CLUSTER KEYSLOT.
-  it.each([
-    ['', 0],
-    ['123456789', 12_739],
-    ['{user1000}.following', 3_443],
-    ['foo{bar}{zap}', 5_061],
-    ['foo{{bar}}zap', 4_015],
-    ['foo{}{bar}', 8_363],
-    ['{}', 15_257],
-    ['{}x', 10_595],
-    ['{a', 10_276],
-    ['a{ü}b', 9_552],
-    ['😀', 2_959],
-  ])('of %j is %i', (key, slot) => {
-    expect(slotOf(key)).toBe(slot);
-  });
-
-  it('equals that of cluster-key-slot if the tag is empty', () => {
-    const text = fc.string({ unit: fc.constantFrom('a', '{', '}', 'ß', '🔑', '0') });
-    fc.assert(
-      fc.property(text, (key) => {
-        fc.pre(!key.includes('{}'));
-        expect(slotOf(key)).toBe(calculateSlot(key));
-        expect(slotOf(key)).toBeLessThan(slotCount);
-      }),
-    );
   });
 });
 

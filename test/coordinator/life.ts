@@ -1,6 +1,7 @@
 import { CoordinatorLife, type LifeEnvironment } from '../../functions/coordinator/coordinator.ts';
 import type { CoordinatorApi } from '../../shared/contracts/coordinator.ts';
 import { type RpcTarget, remote, serveCall } from '../../shared/contracts/rpc.ts';
+import { initialMap } from '../../shared/shards/shard-map.ts';
 import { newSigningKey } from '../courier/keys.ts';
 import type { MemoryStorage } from './sqlite.ts';
 
@@ -17,6 +18,13 @@ const nobody: LifeEnvironment['FEED'] = {
   }),
 };
 
+/** A registry whose map has one shard. */
+const registry: LifeEnvironment['REGISTRY'] = {
+  getByName: () => ({
+    call: async () => ({ kind: 'answered', value: initialMap(1) }),
+  }),
+};
+
 const token = (scope: string) => ({ token: `${scope}-${'x'.repeat(32)}`, scope });
 
 /** The environment of a coordinator, with further `variables`. */
@@ -24,6 +32,7 @@ export function environmentWith(variables: Readonly<Record<string, string>>): Li
   const given = {
     COURIER: nobody,
     FEED: nobody,
+    REGISTRY: registry,
     LOCKSTEP_REGIONS: JSON.stringify(regions),
     LOCKSTEP_REGION_TOKENS: JSON.stringify({ alpha: 'a', beta: 'b' }),
     LOCKSTEP_TOKENS: JSON.stringify([token('read'), token('write')]),
@@ -46,16 +55,19 @@ export class LifeUnderTest {
     storage: MemoryStorage,
     variables: Readonly<Record<string, string>> = {},
     feed: LifeEnvironment['FEED'] = nobody,
+    registryOf: LifeEnvironment['REGISTRY'] = registry,
   ) {
     const setAlarm = async (at: number) => void this.alarms.push(at);
     const context = {
+      shard: 0,
       storage: Object.assign(storage, { setAlarm }),
       abort: (reason: string) => {
         this.ended = reason;
       },
       newSigningKey: async () => newSigningKey(),
     };
-    const life = new CoordinatorLife(context, { ...environmentWith(variables), FEED: feed });
+    const environment = { ...environmentWith(variables), FEED: feed, REGISTRY: registryOf };
+    const life = new CoordinatorLife(context, environment);
     this.life = life;
     this.target = { call: (call) => serveCall(life.served, life.storage, call) };
     this.methods = remote(() => this.target);

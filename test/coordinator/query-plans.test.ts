@@ -93,7 +93,7 @@ const formatTwo = `
 /** The SQLite of a coordinator, and that of a courier. */
 function storages(): Readonly<Record<'coordinator' | 'courier', MemoryStorage>> {
   const coordinator = new MemoryStorage();
-  new CoordinatorStorage(coordinator, retention).begin(1);
+  new CoordinatorStorage(coordinator, retention, 0).begin(1);
   coordinator.sql.exec(formatTwo);
   const courier = new MemoryStorage();
   const target = { id: 'cb_1', url: '', secret: null };

@@ -42,7 +42,7 @@ function confirm(storage: CoordinatorStorage, sequence: number, now: number): vo
 }
 
 function begun(memory: MemoryStorage) {
-  const storage = new CoordinatorStorage(memory, retention);
+  const storage = new CoordinatorStorage(memory, retention, 0);
   return { storage, stored: storage.begin(1) };
 }
 

@@ -16,7 +16,7 @@ export const retention: Retention = {
 
 /** A new instance of a coordinator on the stored state, and the state that it starts from. */
 export function begun(memory: MemoryStorage, changes: Partial<Retention> = {}) {
-  const storage = new CoordinatorStorage(memory, { ...retention, ...changes });
+  const storage = new CoordinatorStorage(memory, { ...retention, ...changes }, 0);
   return { storage, stored: storage.begin(1) };
 }
 

@@ -26,6 +26,7 @@ describe('the configuration', () => {
     expect(parseConfiguration(environment)).toEqual({
       ok: true,
       configuration: {
+        shards: 1,
         regions: [{ ...region, token: 'region-secret' }],
         tokens: [
           { id: null, ...writeToken, scripts: true },

@@ -1,5 +1,7 @@
 /** An edge over fakes of the coordinator, the couriers, the feed and the regions. */
+
 import { createApp } from '../../functions/edge/app.ts';
+import { RememberedMap } from '../../functions/edge/cache/known-map.ts';
 import type {
   EdgeDependencies,
   Feed,
@@ -26,7 +28,10 @@ import type {
   SnapshotResult,
 } from '../../shared/contracts/round.ts';
 import type { CourierApi } from '../../shared/contracts/webhooks-and-feed.ts';
+import type { ShardId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
+import { initialMap, type ShardMap } from '../../shared/shards/shard-map.ts';
+import { slotCount } from '../../shared/shards/slots.ts';
 import { repliesOfJson } from '../region/replies.ts';
 
 export const tokens = {
@@ -69,6 +74,7 @@ export const configuration: Configuration = {
   roundTimeoutMs: 2_500,
   readTimeoutMs: 2_500,
   source: null,
+  shards: 1,
   minVoters: 2,
   outAfterMs: 3_000,
   retention: { keptMs: 60_000, keptWrites: 100, keptBytes: 1_000_000_000, keysKeptMs: 3_600_000 },
@@ -106,6 +112,7 @@ export function statusWith(
     incarnation: 1,
     epoch: 1,
     sequence: 0,
+    slots: { phase: 'known', version: 1, count: slotCount, of: slotCount },
     minVoters: 2,
     held: false,
     founding: null,
@@ -289,6 +296,12 @@ export class EdgeUnderTest {
   allowLoopback = false;
   location: Location | null = null;
   coordinator: Partial<CoordinatorApi>;
+  /** The methods that the coordinator of a shard has instead of those of `coordinator`. */
+  readonly ofShard = new Map<ShardId, Partial<CoordinatorApi>>();
+  /** The registry's answer, and how often it was asked. */
+  registry: () => Promise<ShardMap> = async () => initialMap(this.#shards);
+  registryCalls = 0;
+  readonly #shards: number;
   /** The results of each region's snapshots, in order; the last one is repeated. */
   regions: Record<string, readonly SnapshotResult[]>;
   readonly app: ReturnType<typeof createApp>;
@@ -296,7 +309,9 @@ export class EdgeUnderTest {
   constructor(
     coordinator: Partial<CoordinatorApi> = {},
     regions: Record<string, readonly SnapshotResult[]> = {},
+    shards = 1,
   ) {
+    this.#shards = shards;
     this.coordinator = { ...coordinator };
     this.regions = regions;
     this.app = createApp(this.#dependencies());
@@ -348,7 +363,8 @@ export class EdgeUnderTest {
     let uuids = 0;
     const allowLoopback = () => this.allowLoopback;
     return {
-      configuration,
+      configuration: { ...configuration, shards: this.#shards },
+      shards: this.#rememberedMap(),
       targetPolicy: {
         get allowLoopback() {
           return allowLoopback();
@@ -358,7 +374,7 @@ export class EdgeUnderTest {
       },
       courierOf: (endpoint) => fakeOf<CourierApi>(endpoint, this.courier, this.calls),
       feedOf: () => this.feed,
-      coordinatorOf: () => this.#coordinator(),
+      coordinatorOf: (shard) => this.#coordinator(this.ofShard.get(shard)),
       regionOf: ({ id }) => this.#region(id),
       locate: () => this.location,
       inBackground: (_context, work) => void this.#background.push(work),
@@ -379,7 +395,19 @@ export class EdgeUnderTest {
     };
   }
 
-  #coordinator(): CoordinatorApi {
+  #rememberedMap(): RememberedMap {
+    const map = () => {
+      this.registryCalls += 1;
+      return this.registry();
+    };
+    const dependencies = {
+      log: (message: string) => void this.logged.push(message),
+      withTimeout: <Value>(promise: Promise<Value>) => this.withTimeout(promise),
+    };
+    return new RememberedMap(this.#shards, { map }, dependencies);
+  }
+
+  #coordinator(own: Partial<CoordinatorApi> = {}): CoordinatorApi {
     const unexpected = async () => {
       throw new Error('no call of the coordinator is expected');
     };
@@ -400,7 +428,7 @@ export class EdgeUnderTest {
         return { regions: await given.regions(), status: await given.describe() };
       },
     };
-    const given = { ...standing, ...this.coordinator };
+    const given = { ...standing, ...this.coordinator, ...own };
     const noted = (call: CoordinatorApi['write']) => (request: WriteRequest) => {
       this.writes.push(request);
       return call(request);

@@ -69,6 +69,7 @@ beforeEach(() => {
   [a, b, c] = [new FakeRegion('a'), new FakeRegion('b'), new FakeRegion('c')];
   pauses = [];
   scope = {
+    shard: 0,
     regions: [a, b, c],
     pause: async (ms) => void pauses.push(ms),
     now: () => 0,

@@ -36,7 +36,7 @@ import { set } from '../region/fixtures.ts';
 import type { Tables } from '../simulation/storage.ts';
 import { CheckedCore } from './checked-core.ts';
 import { Replies } from './replies.ts';
-import { tablesOf, voterOf } from './stored.ts';
+import { ownsAll, tablesOf, voterOf } from './stored.ts';
 
 /** The time at which the clock of every harness begins, ms. */
 export const start = 1_000_000;
@@ -132,6 +132,7 @@ export class CoreHarness {
       blocked: [],
       subscriptions: [],
       isResting: false,
+      ownership: ownsAll,
       ...options.stored,
     };
     this.#generation = stored.generation;

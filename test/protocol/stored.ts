@@ -1,5 +1,6 @@
 import type { RegionId } from '../../shared/ids.ts';
 import type { Absence, Leaving, Stored, StoredRegion } from '../../shared/protocol/io/stored.ts';
+import { initialMap, ownershipIn } from '../../shared/shards/shard-map.ts';
 import { Tables } from '../simulation/storage.ts';
 
 /** The stored state of a region that has always voted and has answered before. */
@@ -32,12 +33,15 @@ export const silence: Leaving = {
   manualReturn: false,
 };
 
+/** The only shard of a map, as its storage has it. */
+export const ownsAll = ownershipIn(initialMap(1), 0);
+
 /** The tables that an instance finds which starts from `stored`. */
 export function tablesOf(stored: Stored): Tables {
   const { epoch, incarnation, sequence, now, regions, missed, blocked, unconfirmed } = stored;
-  const { isResting } = stored;
+  const { isResting, ownership } = stored;
   const tables = new Tables();
-  Object.assign(tables, { epoch, incarnation, sequence, now, isResting });
+  Object.assign(tables, { epoch, incarnation, sequence, now, isResting, ownership });
   for (const region of regions) tables.regions.set(region.region, region);
   for (const { region, keys } of missed) tables.missed.set(region, new Map(keys));
   for (const one of blocked) tables.blocked.set(one.key, one);

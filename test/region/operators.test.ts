@@ -45,7 +45,7 @@ function statusesOf(checks: readonly { readonly name: string; readonly status: s
 describe('the doctor on a redis-server', () => {
   it('reports the server’s settings, and leaves nothing behind', async () => {
     const { server, client } = await open(startRedisServer);
-    const probe = { client, status: null, runId: 'runId', voteDeadlineMs: 2_000 };
+    const probe = { client, status: null, runId: 'runId', voteDeadlineMs: 2_000, shards: [0] };
     const { checks, runId } = await examine({ ...probe, now: () => Date.now() });
     expect(statusesOf(checks)).toMatchObject({
       answers: 'ok',
@@ -69,7 +69,7 @@ describe('the doctor on a redis-server', () => {
   it('reports a policy that evicts keys', async () => {
     const { server, client } = await open(startRedisServer);
     await server.redis.config('SET', 'maxmemory-policy', 'allkeys-lru');
-    const probe = { client, status: null, runId: 'runId', voteDeadlineMs: 2_000 };
+    const probe = { client, status: null, runId: 'runId', voteDeadlineMs: 2_000, shards: [0] };
     const { checks } = await examine({ ...probe, now: () => Date.now() });
     expect(statusesOf(checks)).toMatchObject({ eviction: 'problem' });
   });
@@ -85,6 +85,8 @@ describe('the doctor on a redis-server', () => {
     const report = await diagnose({
       configuration: { tokens: [], voteDeadlineMs: 2_000 },
       regions: [region('a'), region('b')],
+      shards: [0],
+      statuses: [],
       status: null,
       runId: 'runId',
       regionOf: (one) => connectRegion(one),
@@ -99,7 +101,7 @@ describe('the doctor on a redis-server', () => {
 describe('the doctor on the embedded server', () => {
   it('finds that rounds can run, and reports no setting as ok that the server does not report', async () => {
     const { client } = await open(startEmbedded);
-    const probe = { client, status: null, runId: 'runId', voteDeadlineMs: 2_000 };
+    const probe = { client, status: null, runId: 'runId', voteDeadlineMs: 2_000, shards: [0] };
     const { checks } = await examine({ ...probe, now: () => Date.now() });
     const found = statusesOf(checks);
     expect(found).toMatchObject({ answers: 'ok', scripts: 'ok', commands: 'ok', copy: 'ok' });
@@ -117,6 +119,7 @@ describe('a comparison of real regions', () => {
     first = a.server;
     second = b.server;
     scope = {
+      shard: 0,
       regions: [
         { id: 'a', client: a.client },
         { id: 'b', client: b.client },

@@ -7,6 +7,7 @@ import type {
   SnapshotResult,
 } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
+import { initialMap } from '../../shared/shards/shard-map.ts';
 import { type ReadEntry, textOfReplies } from './history.ts';
 import type { Instance } from './instance.ts';
 import type { Random } from './random.ts';
@@ -92,6 +93,11 @@ export class EdgeReader {
     });
     const dependencies: ReadDependencies = {
       configuration: { regions, readTimeoutMs: limits.readTimeoutMs },
+      shards: {
+        now: initialMap(1),
+        given: async () => initialMap(1),
+        renewed: async () => initialMap(1),
+      },
       coordinatorOf: () => this.#coordinator(regions),
       regionOf: ({ id }) => this.#client(id),
       now: () => timeline.now,

@@ -64,6 +64,8 @@ export const runners = {
   founding: (): Promise<Runner> => import('./founding-run.ts'),
   /** More clients than connections, with regions that hang and return. */
   saturation: (): Promise<Runner> => import('./saturation-run.ts'),
+  /** The coordinators of a few shards that are born while the registry is silent, and an edge whose map is old. */
+  shards: (): Promise<Runner> => import('./shards-run.ts'),
   /** One coordinator on an object's SQLite, with the platform's bounds. */
   storage: (): Promise<Runner> => import('./storage-run.ts'),
 } as const;

@@ -9,6 +9,7 @@ import type { CoordinatorEvent, Ticket } from '../../shared/protocol/io/events.t
 import type { Ready, SentRound, StorageWrite } from '../../shared/protocol/io/ready.ts';
 import { ampleRoom } from '../../shared/protocol/io/room.ts';
 import type { Stored } from '../../shared/protocol/io/stored.ts';
+import { initialMap, ownershipIn } from '../../shared/shards/shard-map.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
 import { RegionModel } from '../region/model.ts';
 
@@ -28,6 +29,7 @@ export const nothingStored: Stored = {
   blocked: [],
   subscriptions: [],
   isResting: false,
+  ownership: ownershipIn(initialMap(1), 0),
 };
 
 /** A coordinator of `regions` with the limits that it has everywhere. */
@@ -152,5 +154,7 @@ export class SingleInstance {
     for (const reply of ready.replies) {
       if (reply.kind === 'write') this.#answers.set(reply.ticket, reply.answer);
     }
+    if (!ready.asksRegistry) return;
+    this.#step({ kind: 'registry-answered', answer: { kind: 'map', map: initialMap(1) } });
   }
 }

@@ -11,7 +11,7 @@ import { frameOf } from '../protocol/core-harness.ts';
 import { set } from '../region/fixtures.ts';
 import { RegionModel } from '../region/model.ts';
 import { Random } from './random.ts';
-import { configOf, start } from './single-instance.ts';
+import { configOf, nothingStored, start } from './single-instance.ts';
 
 const hour = 60 * 60 * 1_000;
 const region = 'here';
@@ -70,8 +70,10 @@ class Trial {
 
   #begin(): [CoordinatorStorage, CoordinatorCore] {
     this.lives += 1;
-    const storage = new CoordinatorStorage(this.memory, this.#retention);
-    const stored = storage.begin(this.now);
+    const storage = new CoordinatorStorage(this.memory, this.#retention, 0);
+    // The registry has answered before the run begins.
+    const { ownership } = nothingStored;
+    const stored = { ...storage.begin(this.now), ownership };
     this.#wakeAt = null;
     return [storage, new CheckedCore(configOf([region], limits.connections), stored, this.now)];
   }

@@ -11,6 +11,7 @@ import type {
   StoredRegion,
 } from '../../shared/protocol/io/stored.ts';
 import { valuesAmong } from '../../shared/reserved-keys.ts';
+import { initialMap, type Ownership, ownershipIn } from '../../shared/shards/shard-map.ts';
 
 interface StoredCommit extends StoredDecision {
   readonly sequence: number;
@@ -24,6 +25,8 @@ export class Tables {
   sequence = 0;
   now = 0;
   isResting = false;
+  /** The registry has answered before the run begins. */
+  ownership: Ownership | null = ownershipIn(initialMap(1), 0);
   readonly regions = new Map<string, StoredRegion>();
   /** By region: its missed keys, each with its last missed sequence. */
   readonly missed = new Map<string, Map<string, number>>();
@@ -43,6 +46,7 @@ export class Tables {
     copy.sequence = this.sequence;
     copy.now = this.now;
     copy.isResting = this.isResting;
+    copy.ownership = this.ownership;
     for (const [key, value] of this.regions) copy.regions.set(key, value);
     for (const [key, value] of this.missed) copy.missed.set(key, new Map(value));
     for (const [key, value] of this.blocked) copy.blocked.set(key, value);
@@ -74,6 +78,7 @@ export class Tables {
       blocked: [...this.blocked.values()],
       subscriptions: [],
       isResting: this.isResting,
+      ownership: this.ownership,
     };
   }
 
@@ -165,6 +170,9 @@ export class Tables {
           if (this.outbox.has(event.id)) throw new Error(`the event ${event.id} is queued twice`);
           this.outbox.set(event.id, event);
         }
+        break;
+      case 'own':
+        this.ownership = write.ownership;
         break;
       case 'rest':
         this.isResting = write.isResting;

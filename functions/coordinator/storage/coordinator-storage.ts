@@ -3,7 +3,13 @@ import { assert, unreachable } from '../../../shared/assert.ts';
 import type { Retention } from '../../../shared/config/configuration.ts';
 import type { WriteRecord } from '../../../shared/contracts/coordinator.ts';
 import type { RoundPair } from '../../../shared/contracts/round.ts';
-import { keyOf, type RegionId, type TransactionOrder, type WriteId } from '../../../shared/ids.ts';
+import {
+  keyOf,
+  type RegionId,
+  type ShardId,
+  type TransactionOrder,
+  type WriteId,
+} from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import type { RecordedWrite } from '../../../shared/protocol/io/events.ts';
 import type { StorageWrite } from '../../../shared/protocol/io/ready.ts';
@@ -24,6 +30,7 @@ import { MemberStorage } from './member-storage.ts';
 import { Pruner } from './pruner.ts';
 import { RequestStorage } from './request-storage.ts';
 import { ScriptStorage } from './script-storage.ts';
+import { SlotStorage } from './slot-storage.ts';
 import type { SqlObjectStorage } from './sql.ts';
 import { StepLog } from './step-log.ts';
 import { convertFromFormat1, formatOf, storageFormat } from './storage-format.ts';
@@ -54,6 +61,7 @@ export class CoordinatorStorage {
   readonly #retention: Retention;
   readonly #log: StepLog;
   readonly #answers: KeptAnswers;
+  readonly #slots: SlotStorage;
   readonly #pruner: Pruner;
   #writesBegun = 0;
   #room: Room;
@@ -69,11 +77,12 @@ export class CoordinatorStorage {
   /** The commits that some voter has yet to acknowledge, each with the position of its step, in the order of the log. */
   readonly #unconfirmed = new Map<string, number>();
 
-  constructor(storage: SqlObjectStorage, retention: Retention) {
+  constructor(storage: SqlObjectStorage, retention: Retention, shard: ShardId) {
     this.#storage = storage;
     this.#retention = retention;
     this.#log = new StepLog(storage);
     this.#answers = new KeptAnswers(storage, () => this.#plainKeysUntil);
+    this.#slots = new SlotStorage(storage, shard);
     this.#pruner = new Pruner(storage, this, this.#log, this.#answers);
     this.#room = roomOf(0, retention);
     this.changes = new ChangeLog(this.#log, this);
@@ -124,6 +133,7 @@ export class CoordinatorStorage {
         blocked: this.members.blocked(),
         subscriptions: this.subscriptions.all(),
         isResting: this.#isResting,
+        ownership: this.#slots.read(),
       };
     });
   }
@@ -333,6 +343,9 @@ export class CoordinatorStorage {
       case 'unblock':
         this.members.unblock(write.keys);
         break;
+      case 'own':
+        this.#slots.keep(write.ownership);
+        break;
       case 'prove':
         this.prove();
         break;
@@ -355,6 +368,7 @@ export class CoordinatorStorage {
     this.requests.begin();
     this.scripts.begin();
     this.#answers.begin();
+    this.#slots.begin();
     if (format === storageFormat) return;
     this.#log.begin();
     if (format === null) return;

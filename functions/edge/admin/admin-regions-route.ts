@@ -1,6 +1,10 @@
 /** The routes by which operators list, add, remove, evict, return and recover regions, and start a shard. */
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
-import type { AdminCommand, RegionConfiguration } from '../../../shared/contracts/members.ts';
+import type {
+  AdminCommand,
+  AdminCommandAnswer,
+  RegionConfiguration,
+} from '../../../shared/contracts/members.ts';
 import type { Round } from '../../../shared/contracts/round.ts';
 import { counted } from '../../../shared/counted.ts';
 import {
@@ -13,14 +17,14 @@ import {
   regionParams,
   returnSchema,
 } from '../../../shared/http/admin-schemas.ts';
-import { failure, type Result, success } from '../../../shared/http/problems.ts';
-import type { RegionId } from '../../../shared/ids.ts';
+import { failure, type Problem, type Result, success } from '../../../shared/http/problems.ts';
+import type { RegionId, ShardId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import { allRegions } from '../cache/region-directory.ts';
 import type { Guard } from '../http/authenticate.ts';
 import { readBody, readBodyIfAny } from '../http/body.ts';
 import { callCoordinator } from '../http/coordinator-calls.ts';
-import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import type { EdgeDependencies } from '../http/dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
 import { repeatable, repeatableHeaders } from '../http/repeatable.ts';
 import {
@@ -29,6 +33,7 @@ import {
   type EdgeContext,
   type EdgeEnvironment,
 } from '../http/respond.ts';
+import { allShards, keeperOf } from '../http/shards.ts';
 import { askRegions, presentCoordinator, presentRegion, shownRegions } from './regions-route.ts';
 
 const tags = ['Administration'];
@@ -203,8 +208,8 @@ export function mountAdminRegions(
 }
 
 /**
- * Sends an operator's command to the coordinator, and answers with its detail: 202 if it was accepted, 409 if it was
- * refused, 404 if it names no region.
+ * Sends an operator's command to the coordinator of every shard, and answers with their details: 202 if it was accepted,
+ * 409 if it was refused, 404 if it names no region.
  */
 export async function sendCommand(
   context: EdgeContext,
@@ -212,18 +217,44 @@ export async function sendCommand(
   command: AdminCommand,
   address: RegionConfiguration | null = null,
 ): Promise<Response> {
-  const answer = await callCoordinator(dependencies, onlyShard, 'order', command, address);
-  if (!answer.ok) return answerProblem(context, answer.problem);
-  const { kind, detail } = answer.value;
+  const shards = await allShards(dependencies);
+  return sendToShards(context, dependencies, shards, command, address);
+}
+
+/**
+ * As {@link sendCommand}, to these shards, one after the other. A shard that does not accept ends that. If others have
+ * accepted before, that stays, so the response has the details of all.
+ */
+export async function sendToShards(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  shards: readonly ShardId[],
+  command: AdminCommand,
+  address: RegionConfiguration | null = null,
+): Promise<Response> {
+  const details: string[] = [];
+  for (const shard of shards) {
+    const answer = await callCoordinator(dependencies, shard, 'order', command, address);
+    const problem = answer.ok ? problemOf(answer.value) : answer.problem;
+    if (problem !== null && details.length === 0) return answerProblem(context, problem);
+    const { detail } = problem ?? (answer.ok ? answer.value : answer.problem);
+    const named = shards.length === 1 ? detail : `shard ${shard}: ${detail}`;
+    details.push(problem === null ? named : `Not accepted by ${named} Retry.`);
+    if (problem !== null) break;
+  }
+  return answerJson({ detail: details.join(' ') }, 202);
+}
+
+/** The problem of a command that was not accepted; null if it was. */
+function problemOf(answer: AdminCommandAnswer): Problem | null {
+  const { kind, detail } = answer;
   switch (kind) {
     case 'taken':
-      return answerJson({ detail }, 202);
-    case 'refused': {
-      const { keys } = answer.value;
-      return answerProblem(context, failure('order-refused', detail, keys && { keys }).problem);
-    }
+      return null;
+    case 'refused':
+      return failure('order-refused', detail, answer.keys && { keys: answer.keys }).problem;
     case 'unknown-region':
-      return answerProblem(context, failure('region-unknown', detail).problem);
+      return failure('region-unknown', detail).problem;
   }
 }
 
@@ -232,7 +263,7 @@ function idOf(context: EdgeContext): RegionId {
 }
 
 async function list(dependencies: EdgeDependencies): Promise<Response> {
-  const { regions, status, problem } = await askRegions(dependencies);
+  const { regions, status, problem, statuses } = await askRegions(dependencies);
   const presented = shownRegions(regions, status).map((region) => {
     const known = status?.regions.find((one) => one.region === region.id);
     return {
@@ -243,8 +274,7 @@ async function list(dependencies: EdgeDependencies): Promise<Response> {
       oldestUnacknowledgedMs: known?.oldestUnacknowledgedMs ?? null,
     };
   });
-  const coordinators = status === null ? [] : [presentCoordinator(status)];
-  return answerJson({ regions: presented, coordinators });
+  return answerJson({ regions: presented, coordinators: statuses.map(presentCoordinator) });
 }
 
 async function add(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
@@ -287,6 +317,7 @@ async function strangersIn(
   region: RegionConfiguration,
   replace: number,
 ): Promise<Result<null>> {
+  const question = questionOf(keeperOf(dependencies));
   const result = await dependencies.regionOf(region).round(question, limits.doctorTimeoutMs);
   if (result.kind !== 'refused' || result.refusal.kind !== 'generation') return success(null);
   const { has, keys } = result.refusal;
@@ -296,9 +327,12 @@ async function strangersIn(
   return failure('order-refused', detail, { keys: { [region.id]: keys } });
 }
 
-/** A round of an impossible generation. Every region refuses it, and its refusal says how many keys it holds. */
-const question: Round = {
-  shard: onlyShard,
+/**
+ * A round of an impossible generation. Every region refuses it, and its refusal says how many keys it holds, without the
+ * records of this shard.
+ */
+const questionOf = (shard: ShardId): Round => ({
+  shard,
   generation: -1,
   role: 'out',
   epoch: 0,
@@ -313,7 +347,7 @@ const question: Round = {
   prepares: [],
   lease: null,
   copy: null,
-};
+});
 
 async function forceRecover(
   context: EdgeContext,

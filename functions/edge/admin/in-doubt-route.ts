@@ -1,7 +1,11 @@
 /** The routes for the history of membership and for transactions in doubt. */
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
 import type { RegionFault } from '../../../shared/contracts/coordinator.ts';
-import type { OpenTransaction, RegionConfiguration } from '../../../shared/contracts/members.ts';
+import type {
+  InDoubt,
+  OpenTransaction,
+  RegionConfiguration,
+} from '../../../shared/contracts/members.ts';
 import type { InspectionResult } from '../../../shared/contracts/round.ts';
 import {
   historyAnswerSchema,
@@ -11,11 +15,13 @@ import {
   settleSchema,
 } from '../../../shared/http/admin-schemas.ts';
 import { presentMemberChange } from '../../../shared/http/feed-messages.ts';
-import { failure } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import {
   formatTransactionId,
   keyOf,
   parseTransactionId,
+  type RegionId,
+  type ShardId,
   type TransactionOrder,
 } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
@@ -23,7 +29,7 @@ import { allRegions } from '../cache/region-directory.ts';
 import type { Guard } from '../http/authenticate.ts';
 import { checkShape, readBody } from '../http/body.ts';
 import { callCoordinator } from '../http/coordinator-calls.ts';
-import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import type { EdgeDependencies } from '../http/dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
 import { repeatable, repeatableHeaders } from '../http/repeatable.ts';
 import {
@@ -32,7 +38,8 @@ import {
   type EdgeContext,
   type EdgeEnvironment,
 } from '../http/respond.ts';
-import { sendCommand } from './admin-regions-route.ts';
+import { allShards, keeperOf } from '../http/shards.ts';
+import { sendToShards } from './admin-regions-route.ts';
 import { presentKey } from './key-texts.ts';
 
 const tags = ['Administration'];
@@ -108,7 +115,9 @@ async function presentHistory(
   const query = checkShape(context.req.query(), historyQuerySchema);
   if (!query.ok) return answerProblem(context, query.problem);
   const { before = null, limit } = query.value;
-  const history = await callCoordinator(dependencies, onlyShard, 'history', before, limit);
+  // Each shard has a history of its own, whose sequences are the positions of pages.
+  const keeper = keeperOf(dependencies);
+  const history = await callCoordinator(dependencies, keeper, 'history', before, limit);
   if (!history.ok) return answerProblem(context, history.problem);
   const last = history.value.at(-1)?.sequence ?? null;
   return answerJson({
@@ -121,40 +130,73 @@ async function settle(context: EdgeContext, dependencies: EdgeDependencies): Pro
   const body = await readBody(context.req.raw, settleSchema);
   if (!body.ok) return answerProblem(context, body.problem);
   const id = parseTransactionId(body.value.transaction);
-  if (id === null || id.shard !== onlyShard) {
+  const known = await allShards(dependencies);
+  if (id === null || !known.includes(id.shard)) {
     const detail = `No shard here has transactions like ${body.value.transaction}. GET /v1/admin/in-doubt lists those in doubt.`;
     return answerProblem(context, failure('invalid-request', detail).problem);
   }
   const transaction = [id.incarnation, id.sequence] as const;
-  return sendCommand(context, dependencies, { kind: 'settle', transaction });
+  return sendToShards(context, dependencies, [id.shard], { kind: 'settle', transaction });
 }
 
+/** A lock of a shard, as one region reports it. */
 interface Lock {
-  readonly region: string;
+  readonly region: RegionId;
   readonly key: string;
   readonly holder: TransactionOrder;
+}
+
+/** The in-doubt state of one shard. */
+interface ShardDoubt extends InDoubt {
+  readonly locks: readonly unknown[];
+  /** The regions whose list of locks is incomplete. */
+  readonly truncated: readonly RegionId[];
+  readonly faults: readonly RegionFault[];
 }
 
 async function presentInDoubt(
   context: EdgeContext,
   dependencies: EdgeDependencies,
 ): Promise<Response> {
-  const [doubt, regions] = await Promise.all([
-    callCoordinator(dependencies, onlyShard, 'inDoubt'),
-    allRegions(dependencies),
-  ]);
-  if (!doubt.ok) return answerProblem(context, doubt.problem);
-  const found = await Promise.all(regions.map((region) => locksOf(dependencies, region)));
-  const locks = found.flatMap(({ locks }) => locks);
-  const resolved = await resolutionsOf(dependencies, locks);
+  const [shards, regions] = await Promise.all([allShards(dependencies), allRegions(dependencies)]);
+  const doubts: ShardDoubt[] = [];
+  for (const shard of shards) {
+    const doubt = await doubtOf(dependencies, shard, regions);
+    if (!doubt.ok) return answerProblem(context, doubt.problem);
+    doubts.push(doubt.value);
+  }
+  return answerJson({
+    transactions: doubts.flatMap(({ transactions }) => transactions),
+    blocked: doubts.flatMap(({ blocked }) => blocked),
+    locks: doubts.flatMap(({ locks }) => locks),
+    truncated: [...new Set(doubts.flatMap(({ truncated }) => truncated))],
+    faults: distinctFaults(doubts.flatMap(({ faults }) => faults)),
+  });
+}
+
+/** A region that does not answer is named once, though it was asked about each shard. */
+function distinctFaults(faults: readonly RegionFault[]): readonly RegionFault[] {
+  return [...new Map(faults.map((fault) => [fault.region, fault])).values()];
+}
+
+async function doubtOf(
+  dependencies: EdgeDependencies,
+  shard: ShardId,
+  regions: readonly RegionConfiguration[],
+): Promise<Result<ShardDoubt>> {
+  const doubt = await callCoordinator(dependencies, shard, 'inDoubt');
+  if (!doubt.ok) return doubt;
+  const found = await Promise.all(regions.map((region) => locksOf(dependencies, shard, region)));
+  const locks = found.flatMap((one) => one.locks);
+  const resolved = await resolutionsOf(dependencies, shard, locks);
   const ages = new Map(
     doubt.value.transactions.map((open: OpenTransaction) => [open.transaction, open.ageMs]),
   );
-  return answerJson({
+  return success({
     ...doubt.value,
     locks: locks.map(({ region, key, holder }) => {
       const [incarnation, sequence] = holder;
-      const transaction = formatTransactionId({ shard: onlyShard, incarnation, sequence });
+      const transaction = formatTransactionId({ shard, incarnation, sequence });
       return {
         region,
         ...presentKey(key),
@@ -168,12 +210,13 @@ async function presentInDoubt(
   });
 }
 
-/** The locks of one region. If it does not answer, the fault is reported beside the locks of the others. */
+/** The locks of a shard in one region. If it does not answer, the fault is reported beside the locks of the others. */
 async function locksOf(
   dependencies: EdgeDependencies,
+  shard: ShardId,
   region: RegionConfiguration,
 ): Promise<{
-  readonly region: string;
+  readonly region: RegionId;
   readonly locks: readonly Lock[];
   readonly more: boolean;
   readonly fault: RegionFault | null;
@@ -182,7 +225,7 @@ async function locksOf(
   const question = { kind: 'locks', count: limits.locksShown } as const;
   const result: InspectionResult = await dependencies
     .regionOf(region)
-    .inspect(onlyShard, question, limits.inspectTimeoutMs);
+    .inspect(shard, question, limits.inspectTimeoutMs);
   if (result.kind === 'silent') {
     const fault = { region: id, reason: result.reason };
     return { region: id, locks: [], more: false, fault };
@@ -199,14 +242,15 @@ async function locksOf(
  */
 async function resolutionsOf(
   dependencies: EdgeDependencies,
+  shard: ShardId,
   locks: readonly Lock[],
 ): Promise<ReadonlyMap<string, string>> {
   const all = [...new Map(locks.map(({ holder }) => [keyOf(holder), holder])).values()];
   if (all.length === 0) return new Map();
-  const status = await callCoordinator(dependencies, onlyShard, 'describe');
+  const status = await callCoordinator(dependencies, shard, 'describe');
   if (!status.ok) return new Map();
   const holders = all.filter(([incarnation]) => incarnation <= status.value.incarnation);
-  const resolved = await callCoordinator(dependencies, onlyShard, 'resolve', holders);
+  const resolved = await callCoordinator(dependencies, shard, 'resolve', holders);
   if (!resolved.ok) return new Map();
   return new Map(resolved.value.map(({ transaction, kind }) => [keyOf(transaction), kind]));
 }

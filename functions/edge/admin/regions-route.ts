@@ -4,13 +4,14 @@ import type { CoordinatorStatus } from '../../../shared/contracts/coordinator.ts
 import type { CopyProgress, RegionConfiguration } from '../../../shared/contracts/members.ts';
 import { regionsAnswerSchema } from '../../../shared/http/admin-schemas.ts';
 import type { Problem } from '../../../shared/http/problems.ts';
-import type { RegionId } from '../../../shared/ids.ts';
+import type { RegionId, ShardId } from '../../../shared/ids.ts';
 import { allRegions } from '../cache/region-directory.ts';
 import type { Guard } from '../http/authenticate.ts';
 import { callCoordinator } from '../http/coordinator-calls.ts';
-import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import type { EdgeDependencies } from '../http/dependencies.ts';
 import { jsonResponse, problemResponses, secured } from '../http/openapi.ts';
 import { answerJson, type EdgeEnvironment } from '../http/respond.ts';
+import { allShards } from '../http/shards.ts';
 
 const getRoute = createRoute({
   method: 'get',
@@ -33,31 +34,41 @@ export function mountRegions(
 ): void {
   app.openAPIRegistry.registerPath(getRoute);
   app.get(getRoute.getRoutingPath(), guard('read'), async () => {
-    const { regions, status, problem } = await askRegions(dependencies);
+    const { regions, status, problem, statuses } = await askRegions(dependencies);
     return answerJson({
       regions: shownRegions(regions, status).map((region) =>
         presentRegion(region, status, problem),
       ),
-      coordinators: status === null ? [] : [presentCoordinator(status)],
+      coordinators: statuses.map(presentCoordinator),
     });
   });
 }
 
-/** The regions, with the coordinator's status or the problem of asking for it. */
-export type RegionsKnown = { readonly regions: readonly RegionConfiguration[] } & (
+/**
+ * The regions, with the keeper's status or the problem of asking for it. `statuses` has the status of each shard that
+ * answers, the keeper's first.
+ */
+export type RegionsKnown = {
+  readonly regions: readonly RegionConfiguration[];
+  readonly statuses: readonly CoordinatorStatus[];
+} & (
   | { readonly status: CoordinatorStatus; readonly problem: null }
   | { readonly status: null; readonly problem: Problem }
 );
 
-/** Asks the coordinator for the regions and its current status. */
+/** Asks each coordinator for its current status, and one for the regions. */
 export async function askRegions(dependencies: EdgeDependencies): Promise<RegionsKnown> {
-  const [regions, asked] = await Promise.all([
+  const [keeper, ...others] = await allShards(dependencies);
+  const ask = (shard: ShardId) => callCoordinator(dependencies, shard, 'describe');
+  const [regions, asked, ...more] = await Promise.all([
     allRegions(dependencies),
-    callCoordinator(dependencies, onlyShard, 'describe'),
+    ask(keeper),
+    ...others.map(ask),
   ]);
+  const statuses = [asked, ...more].flatMap((answer) => (answer.ok ? [answer.value] : []));
   return asked.ok
-    ? { regions, status: asked.value, problem: null }
-    : { regions, status: null, problem: asked.problem };
+    ? { regions, statuses, status: asked.value, problem: null }
+    : { regions, statuses, status: null, problem: asked.problem };
 }
 
 /** A region to present. It has no URL if it was removed and still votes. */

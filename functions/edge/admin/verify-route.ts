@@ -9,7 +9,8 @@ import {
   verifySchema,
 } from '../../../shared/http/admin-schemas.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
-import type { RegionId } from '../../../shared/ids.ts';
+import type { RegionId, ShardId } from '../../../shared/ids.ts';
+import { type ShardMap, shardOf } from '../../../shared/shards/shard-map.ts';
 import {
   beginVerify,
   cursorOf,
@@ -23,7 +24,7 @@ import {
 import type { Guard } from '../http/authenticate.ts';
 import { readBody, readBodyIfAny } from '../http/body.ts';
 import { callCoordinator } from '../http/coordinator-calls.ts';
-import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import type { EdgeDependencies } from '../http/dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
 import { repeatable, repeatableHeaders } from '../http/repeatable.ts';
 import {
@@ -32,9 +33,10 @@ import {
   type EdgeContext,
   type EdgeEnvironment,
 } from '../http/respond.ts';
+import { callEach, keeperOf } from '../http/shards.ts';
 import { presentKey } from './key-texts.ts';
 import { askRegions } from './regions-route.ts';
-import { planRepair } from './repair.ts';
+import { planRepair, type RepairCommand } from './repair.ts';
 
 const tags = ['Administration'];
 
@@ -180,6 +182,7 @@ function scopeOf(
   ids: readonly RegionId[],
 ): VerifyScope {
   return {
+    shard: keeperOf(dependencies),
     regions: regions
       .filter(({ id }) => ids.includes(id))
       .map((region) => ({ id: region.id, client: dependencies.regionOf(region) })),
@@ -194,12 +197,12 @@ async function presentDifferences(
   differing: readonly DigestDifference[],
 ): Promise<Result<readonly unknown[]>> {
   const texts = differing.flatMap(({ key }) => exactTextOf(key) ?? []);
-  const written =
-    texts.length === 0
-      ? success([])
-      : await callCoordinator(dependencies, onlyShard, 'lastWrites', texts);
-  if (!written.ok) return written;
-  const lastWrites = new Map(texts.map((text, index) => [text, written.value[index] ?? null]));
+  const lastWrites = new Map<string, number | null>();
+  for (const [shard, keys] of byShard(texts, dependencies.shards.now)) {
+    const written = await callCoordinator(dependencies, shard, 'lastWrites', keys);
+    if (!written.ok) return written;
+    for (const [index, key] of keys.entries()) lastWrites.set(key, written.value[index] ?? null);
+  }
   return success(
     differing.map(({ key, digests }) => {
       const lastWrite = lastWrites.get(exactTextOf(key) ?? '') ?? null;
@@ -221,15 +224,15 @@ async function repair(context: EdgeContext, dependencies: EdgeDependencies): Pro
     const detail = `\`source\` must be a voter: ${voters.join(', ')}.`;
     return answerProblem(context, failure('order-refused', detail).problem);
   }
-  const doubt = await callCoordinator(dependencies, onlyShard, 'inDoubt');
+  const doubt = await callEach(dependencies, 'inDoubt');
   if (!doubt.ok) return answerProblem(context, doubt.problem);
-  const blocked = new Set(doubt.value.blocked.map(({ key }) => key));
+  const blocked = new Set(doubt.value.flatMap((one) => one.blocked.map(({ key }) => key)));
   const scope = scopeOf(dependencies, regions, voters);
   const commands = await planRepair(scope, { keys, source, blocked });
   if (!commands.ok) return answerProblem(context, commands.problem);
   const details: string[] = [];
-  for (const command of commands.value) {
-    const answer = await callCoordinator(dependencies, onlyShard, 'order', command, null);
+  for (const { shard, command } of ordersOf(commands.value, dependencies.shards.now)) {
+    const answer = await callCoordinator(dependencies, shard, 'order', command, null);
     // Commands that were accepted stay accepted if a later one fails, so the response lists both.
     const isFirst = details.length === 0;
     if (!answer.ok && isFirst) return answerProblem(context, answer.problem);
@@ -246,5 +249,31 @@ async function repair(context: EdgeContext, dependencies: EdgeDependencies): Pro
   if (details.length > 0) return answerJson({ detail: details.join(' ') }, 202);
   return answerJson({
     detail: 'All voters hold the same values for these keys. There is nothing to repair.',
+  });
+}
+
+/** The keys by their shards. */
+function byShard(keys: readonly string[], map: ShardMap): ReadonlyMap<ShardId, readonly string[]> {
+  const groups = new Map<ShardId, string[]>();
+  for (const key of keys) {
+    const shard = shardOf(key, map);
+    const group = groups.get(shard);
+    if (group === undefined) groups.set(shard, [key]);
+    else group.push(key);
+  }
+  return groups;
+}
+
+/** Each command for the shards of its keys, with the keys of that shard alone. */
+function ordersOf(
+  commands: readonly RepairCommand[],
+  map: ShardMap,
+): readonly { readonly shard: ShardId; readonly command: RepairCommand }[] {
+  return commands.flatMap((command) => {
+    const named = command.keys.map(({ key }) => key);
+    return [...byShard(named, map)].map(([shard, own]) => ({
+      shard,
+      command: { ...command, keys: command.keys.filter(({ key }) => own.includes(key)) },
+    }));
   });
 }

@@ -2,22 +2,25 @@
 import type { Directory, LeaseWish } from '../../../shared/contracts/coordinator.ts';
 import type { RegionConfiguration, RegionStatus } from '../../../shared/contracts/members.ts';
 import { type Result, success } from '../../../shared/http/problems.ts';
-import type { RegionId } from '../../../shared/ids.ts';
+import type { RegionId, ShardId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import { callCoordinator } from '../http/coordinator-calls.ts';
-import { onlyShard, type ReadDependencies } from '../http/dependencies.ts';
+import type { ReadDependencies } from '../http/dependencies.ts';
+import { keeperOf } from '../http/shards.ts';
 
 /** Keeps work running after the response. */
 export type Background = (work: Promise<void>) => void;
 
-/** Remembers the regions and their states, for the life of an isolate. */
+/** Remembers the regions and their states as one shard has them, for the life of an isolate. */
 export class RegionDirectory {
+  readonly shard: ShardId;
   readonly #dependencies: ReadDependencies;
   #known: { readonly directory: Directory; readonly at: number } | null = null;
   #renewedAt = 0;
 
-  constructor(dependencies: ReadDependencies) {
+  constructor(dependencies: ReadDependencies, shard: ShardId) {
     this.#dependencies = dependencies;
+    this.shard = shard;
   }
 
   /**
@@ -52,7 +55,7 @@ export class RegionDirectory {
   }
 
   async #ask(wishes: readonly LeaseWish[]): Promise<Result<Directory>> {
-    const asked = await callCoordinator(this.#dependencies, onlyShard, 'attend', wishes);
+    const asked = await callCoordinator(this.#dependencies, this.shard, 'attend', wishes);
     if (asked.ok) this.#known = { directory: asked.value, at: this.#dependencies.now() };
     return asked;
   }
@@ -72,7 +75,7 @@ function freshMsOf({ status }: Directory): number {
 export async function allRegions(
   dependencies: ReadDependencies,
 ): Promise<readonly RegionConfiguration[]> {
-  const asked = await callCoordinator(dependencies, onlyShard, 'regions');
+  const asked = await callCoordinator(dependencies, keeperOf(dependencies), 'regions');
   return asked.ok ? asked.value : dependencies.configuration.regions;
 }
 

@@ -9,8 +9,8 @@ import { utf8Length } from '../../../shared/contracts/bytes.ts';
 import { type Result, success } from '../../../shared/http/problems.ts';
 import { limits } from '../../../shared/limits.ts';
 import { sha1Of } from '../../platform/sha1.ts';
-import { callCoordinator } from '../http/coordinator-calls.ts';
-import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import type { EdgeDependencies } from '../http/dependencies.ts';
+import { callEach } from '../http/shards.ts';
 import type { Background } from './region-directory.ts';
 
 interface RememberedScript {
@@ -114,10 +114,12 @@ export class EdgeScripts {
   }
 
   async #ask(shas: readonly string[]): Promise<Result<null>> {
-    const answer = await callCoordinator(this.#dependencies, onlyShard, 'scriptTexts', shas);
+    const answer = await callEach(this.#dependencies, 'scriptTexts', shas);
     if (!answer.ok) return answer;
     for (const [index, sha] of shas.entries()) {
-      const text = answer.value[index] ?? null;
+      const texts = answer.value.map((one) => one[index] ?? null);
+      // A script that one shard has dropped is sent again, since a write in that shard may name it.
+      const text = texts.includes(null) ? null : (texts[0] ?? null);
       if (text === null) this.#forget(sha);
       else this.confirmed(scriptOf(text, sha));
     }
@@ -126,7 +128,7 @@ export class EdgeScripts {
 
   async #send(scripts: readonly UserScript[]): Promise<void> {
     const texts = scripts.map(({ text }) => text);
-    const kept = await callCoordinator(this.#dependencies, onlyShard, 'keepScripts', texts, false);
+    const kept = await callEach(this.#dependencies, 'keepScripts', texts, false);
     for (const script of scripts) {
       // A script that was not confirmed is sent again by the next EVAL.
       if (kept.ok) this.confirmed(script);

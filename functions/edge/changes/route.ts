@@ -8,7 +8,7 @@ import { limits } from '../../../shared/limits.ts';
 import type { Guard } from '../http/authenticate.ts';
 import { checkShape } from '../http/body.ts';
 import { callCoordinator } from '../http/coordinator-calls.ts';
-import { type EdgeDependencies, type FollowQuery, onlyShard } from '../http/dependencies.ts';
+import type { EdgeDependencies, FollowQuery } from '../http/dependencies.ts';
 import { problemResponses, secured } from '../http/openapi.ts';
 import {
   answerJson,
@@ -16,6 +16,7 @@ import {
   type EdgeContext,
   type EdgeEnvironment,
 } from '../http/respond.ts';
+import { shardOfAll } from '../http/shards.ts';
 import { feedUnavailable, streamChanges } from './sse.ts';
 
 type Page = Extract<ChangesAnswer, { kind: 'page' }>;
@@ -138,7 +139,9 @@ async function lookUp(
   dependencies: EdgeDependencies,
   { since, ...rest }: Asked,
 ): Promise<Result<Page>> {
-  const answer = await callCoordinator(dependencies, onlyShard, 'changes', {
+  const shard = shardOfAll(dependencies);
+  if (!shard.ok) return shard;
+  const answer = await callCoordinator(dependencies, shard.value, 'changes', {
     ...rest,
     since: since ?? beyond,
   });
@@ -170,8 +173,10 @@ async function upgrade(
   dependencies: EdgeDependencies,
   query: FollowQuery,
 ): Promise<Response> {
+  const shard = shardOfAll(dependencies);
+  if (!shard.ok) return answerProblem(context, shard.problem);
   try {
-    return await dependencies.feedOf(onlyShard).upgrade(query);
+    return await dependencies.feedOf(shard.value).upgrade(query);
   } catch (error) {
     dependencies.log('feed did not answer', { error: String(error) });
     return answerProblem(context, feedUnavailable().problem);

@@ -6,14 +6,14 @@ import {
   parseFeedMessage,
 } from '../../../shared/http/feed-messages.ts';
 import { failure, problemBody } from '../../../shared/http/problems.ts';
-import {
-  type EdgeDependencies,
-  type FeedConnection,
-  type FeedEvent,
-  type FollowQuery,
-  onlyShard,
+import type {
+  EdgeDependencies,
+  FeedConnection,
+  FeedEvent,
+  FollowQuery,
 } from '../http/dependencies.ts';
 import { answerProblem, type EdgeContext } from '../http/respond.ts';
+import { shardOfAll } from '../http/shards.ts';
 
 /** The delay after which a client reconnects, in ms. */
 const reconnectMs = 1_000;
@@ -24,9 +24,11 @@ export async function streamChanges(
   dependencies: EdgeDependencies,
   query: FollowQuery & { readonly since: number },
 ): Promise<Response> {
+  const shard = shardOfAll(dependencies);
+  if (!shard.ok) return answerProblem(context, shard.problem);
   let connection: FeedConnection;
   try {
-    connection = await dependencies.feedOf(onlyShard).open(query);
+    connection = await dependencies.feedOf(shard.value).open(query);
   } catch (error) {
     dependencies.log('feed did not answer', { error: String(error) });
     return answerProblem(context, feedUnavailable().problem);

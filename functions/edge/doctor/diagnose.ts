@@ -3,6 +3,7 @@ import type { Configuration } from '../../../shared/config/configuration.ts';
 import type { CoordinatorStatus } from '../../../shared/contracts/coordinator.ts';
 import type { RegionConfiguration } from '../../../shared/contracts/members.ts';
 import type { RegionClient } from '../../../shared/contracts/round.ts';
+import type { ShardId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import { bad, type DoctorCheck, doubtful, good } from './check.ts';
 import { examine, type Findings } from './region-checks.ts';
@@ -11,7 +12,10 @@ import { examine, type Findings } from './region-checks.ts';
 export interface DoctorInput {
   readonly configuration: Pick<Configuration, 'tokens' | 'voteDeadlineMs'>;
   readonly regions: readonly RegionConfiguration[];
-  /** Null if the coordinator does not answer. */
+  readonly shards: readonly ShardId[];
+  /** The status of each shard whose coordinator answers. */
+  readonly statuses: readonly CoordinatorStatus[];
+  /** That of the first shard; null if its coordinator does not answer. */
   readonly status: CoordinatorStatus | null;
   /** A new id, which names the doctor's own keys. */
   readonly runId: string;
@@ -43,12 +47,13 @@ export async function diagnose(input: DoctorInput): Promise<Diagnosis> {
         status: status?.regions.find((known) => known.region === region.id) ?? null,
         runId,
         voteDeadlineMs: configuration.voteDeadlineMs,
+        shards: input.shards,
         now: () => input.now(),
       }),
     ),
   );
   const deployment = [
-    ...coordinatorChecks(status),
+    ...coordinatorsChecks(input),
     regionsCheck(regions),
     votersCheck(status, regions),
     databasesCheck(regions, findings, await markersSeen(input)),
@@ -73,12 +78,26 @@ function verdictOf(checks: readonly DoctorCheck[]): Diagnosis['verdict'] {
   return checks.every(({ status }) => status === 'ok') ? 'ok' : 'warning';
 }
 
+/** The checks of the coordinator of each shard. With one shard they do not name it. */
+function coordinatorsChecks({ shards, statuses }: DoctorInput): readonly DoctorCheck[] {
+  return shards.flatMap((shard) => {
+    const status = statuses.find((one) => one.shard === shard) ?? null;
+    const checks = coordinatorChecks(status);
+    if (shards.length === 1) return checks;
+    return checks.map((check) => ({ ...check, name: `${check.name} of shard ${shard}` }));
+  });
+}
+
 function coordinatorChecks(status: CoordinatorStatus | null): readonly DoctorCheck[] {
   if (status === null) {
     const advice = 'Check the logs of the Worker and of the Durable Object Coordinator.';
     return [bad('coordinator', 'it does not answer', advice)];
   }
-  const { incarnation, epoch, blockedKeys } = status;
+  const { incarnation, epoch, blockedKeys, slots } = status;
+  if (slots?.phase === 'waiting') {
+    const advice = 'Check the logs of the Worker and of the Durable Object Registry.';
+    return [bad('coordinator', slots.detail, advice)];
+  }
   const answering = good('coordinator', `answers, incarnation ${incarnation}, epoch ${epoch}`);
   if (blockedKeys === 0) return [answering];
   const advice = 'Name the correct region: GET /v1/admin/in-doubt, POST /v1/admin/repair.';

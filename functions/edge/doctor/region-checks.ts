@@ -1,9 +1,9 @@
 /** The doctor's checks of one region: its server's version, role, persistence, eviction policy and memory. */
 import type { RegionStatus } from '../../../shared/contracts/members.ts';
 import type { CommandResult, RegionClient } from '../../../shared/contracts/round.ts';
+import type { ShardId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import { keysOf } from '../../region/encoding.ts';
-import { onlyShard } from '../http/dependencies.ts';
 import { bad, type CommandRunner, type DoctorCheck, doubtful, good, unreported } from './check.ts';
 import { type ClockReading, clockCheck, readClock, roundTripCheck } from './clock-check.ts';
 import { scriptChecks } from './script-checks.ts';
@@ -16,6 +16,7 @@ export interface RegionProbe {
   /** An id that the names of the doctor's own keys contain. */
   readonly runId: string;
   readonly voteDeadlineMs: number;
+  readonly shards: readonly ShardId[];
   now(): number;
 }
 
@@ -48,7 +49,7 @@ export async function examine(probe: RegionProbe): Promise<Findings> {
   }
   const info = await readInfo(run);
   const clock = await readClock(run, () => probe.now());
-  const keys = await countKeys(run);
+  const keys = await countKeys(run, probe.shards);
   const regionNow = probe.now() + (clock?.aheadMs ?? 0);
   const checks = [
     good('answers', 'yes'),
@@ -179,9 +180,9 @@ function memoryCheck(info: Info): DoctorCheck {
   return share < memoryFullShare ? doubtful('memory', found, advice) : bad('memory', found, advice);
 }
 
-async function countKeys(run: CommandRunner): Promise<number | null> {
+async function countKeys(run: CommandRunner, shards: readonly ShardId[]): Promise<number | null> {
   const size = await run('DBSIZE');
-  const own = await run('EXISTS', ...keysOf(onlyShard));
+  const own = await run('EXISTS', ...shards.flatMap(keysOf));
   if (size.kind !== 'answered' || own.kind !== 'answered') return null;
   const keys = Number(size.reply) - Number(own.reply);
   return Number.isNaN(keys) ? null : keys;

@@ -6,6 +6,7 @@ import type { Guard } from '../http/authenticate.ts';
 import type { EdgeDependencies } from '../http/dependencies.ts';
 import { jsonResponse, problemResponses, secured } from '../http/openapi.ts';
 import { answerJson, type EdgeEnvironment } from '../http/respond.ts';
+import { allShards } from '../http/shards.ts';
 import { diagnose } from './diagnose.ts';
 
 const getRoute = createRoute({
@@ -31,11 +32,13 @@ export function mountDoctor(
 ): void {
   app.openAPIRegistry.registerPath(getRoute);
   app.get(getRoute.getRoutingPath(), guard('admin'), async () => {
-    const { regions, status } = await askRegions(dependencies);
+    const { regions, status, statuses } = await askRegions(dependencies);
     const { configuration } = dependencies;
     const diagnosis = await diagnose({
       configuration,
       regions,
+      shards: await allShards(dependencies),
+      statuses,
       status,
       runId: dependencies.uuid(),
       regionOf: (region) => dependencies.regionOf(region),

@@ -61,7 +61,7 @@ const ifUnanswered: Readonly<Record<CalledMethod, 'repeat' | { readonly detail: 
 };
 
 /** Dependencies with coordinators that have the method `Name`. */
-type Dependencies<Name extends CalledMethod> = Pick<EdgeDependencies, 'log'> & {
+export type CoordinatorCaller<Name extends CalledMethod> = Pick<EdgeDependencies, 'log'> & {
   coordinatorOf(shard: ShardId): Callable<CoordinatorApi, Name>;
 };
 
@@ -70,7 +70,7 @@ type Dependencies<Name extends CalledMethod> = Pick<EdgeDependencies, 'log'> & {
  * method that may be repeated is then called once more, on the fresh instance, unless the object is overloaded.
  */
 export async function callCoordinator<Name extends CalledMethod>(
-  dependencies: Dependencies<Name>,
+  dependencies: CoordinatorCaller<Name>,
   shard: ShardId,
   method: Name,
   ...values: ArgumentsOf<CoordinatorApi, Name>

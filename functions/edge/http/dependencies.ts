@@ -9,11 +9,10 @@ import type {
   EndpointId,
 } from '../../../shared/contracts/webhooks-and-feed.ts';
 import type { ShardId } from '../../../shared/ids.ts';
+import type { ShardMap } from '../../../shared/shards/shard-map.ts';
 import type { TargetPolicy } from '../../../shared/webhooks/target.ts';
 import type { RegionStreamResult, RegionSubscription } from '../../region/subscribe.ts';
 import type { EdgeContext } from './respond.ts';
-
-export { onlyShard } from '../../../shared/ids.ts';
 
 /** Latitude and longitude in degrees. */
 export type Location = readonly [latitude: number, longitude: number];
@@ -45,11 +44,22 @@ export interface Feed {
   open(query: FollowQuery): Promise<FeedConnection>;
 }
 
+/** The map of the shards, as this isolate knows it. */
+export interface KnownMap {
+  /** The map that is known now. It may be old: a shard answers `moved` then. */
+  readonly now: ShardMap;
+  /** The map that is known now, once the registry has given one. With one shard it is not asked. Never rejects. */
+  given(): Promise<ShardMap>;
+  /** A newer map than `used`, if there is one; asks the registry once for all that ask together. Never rejects. */
+  renewed(used: ShardMap): Promise<ShardMap>;
+}
+
 /** The dependencies of every route. */
 export interface EdgeDependencies {
   readonly configuration: Configuration;
   /** The URLs to which webhooks may be sent. */
   readonly targetPolicy: TargetPolicy;
+  readonly shards: KnownMap;
   /** The methods of the result reject if the object cannot be reached, was reset, or is overloaded. */
   coordinatorOf(shard: ShardId): CoordinatorApi;
   /** Rejects as `coordinatorOf` does. */
@@ -82,7 +92,7 @@ export interface EdgeDependencies {
 
 /** The part of {@link EdgeDependencies} that snapshot reads need. */
 export interface ReadDependencies
-  extends Pick<EdgeDependencies, 'regionOf' | 'now' | 'log' | 'pause' | 'withTimeout'> {
+  extends Pick<EdgeDependencies, 'regionOf' | 'now' | 'log' | 'pause' | 'shards' | 'withTimeout'> {
   coordinatorOf(shard: ShardId): Pick<CoordinatorApi, 'attend' | 'regions' | 'resolve' | 'read'>;
   readonly configuration: Pick<Configuration, 'regions' | 'readTimeoutMs'>;
 }

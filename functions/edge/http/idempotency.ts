@@ -1,12 +1,16 @@
 /** Idempotency keys of writes: reads them from requests, and finds the responses that are kept under them (R46). */
-import type { WriteAnswer, WriteRequest } from '../../../shared/contracts/coordinator.ts';
+import type {
+  PlacedAnswer,
+  WriteAnswer,
+  WriteRequest,
+} from '../../../shared/contracts/coordinator.ts';
 import { keptKeyOf } from '../../../shared/http/idempotency.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import { writeIdOf } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
-import { callCoordinator } from './coordinator-calls.ts';
-import { type EdgeDependencies, onlyShard } from './dependencies.ts';
+import type { EdgeDependencies } from './dependencies.ts';
 import type { EdgeContext } from './respond.ts';
+import { callEach, keeperOf } from './shards.ts';
 
 /** The Idempotency-Key of a request, with the client that sent it and a digest of the request. */
 export interface ClientKey {
@@ -56,27 +60,36 @@ export function keptUnder(
 
 /**
  * Finds the first responses to writes that this release would refuse: a write that was executed once gets the same
- * response while its key is kept, even if the rules have changed since. Null for a key without a response.
+ * response while its key is kept, even if the rules have changed since. Null for a key without a response. The keys of
+ * such a write are unknown, so every shard is asked.
  */
 export async function recall(
   dependencies: EdgeDependencies,
   key: ClientKey,
   positions: readonly (number | null)[],
   ack: WriteRequest['ack'] = 'committed',
-): Promise<Result<readonly (WriteAnswer | null)[]>> {
+): Promise<Result<readonly (PlacedAnswer | null)[]>> {
   const requests = positions.map((position) => ({
-    id: writeIdOf(onlyShard, dependencies.uuid()),
+    id: writeIdOf(keeperOf(dependencies), dependencies.uuid()),
     ack,
     timeoutMs: limits.timeoutMsDefault,
     notAfter: null,
     again: false as const,
     idempotency: { key: keptKeyOf(key.token, key.key, position), digest: key.digest },
   }));
-  return callCoordinator(dependencies, onlyShard, 'recall', requests);
+  const recalled = await callEach(dependencies, 'recall', requests);
+  if (!recalled.ok) return recalled;
+  return success(requests.map((_, at) => firstOf(recalled.value.map((answers) => answers[at]))));
+}
+
+/** The answer of the shard that has one. A shard that does not own the keys has none. */
+function firstOf(answers: readonly (WriteAnswer | null | undefined)[]): PlacedAnswer | null {
+  for (const answer of answers) if (answer && answer.kind !== 'moved') return answer;
+  return null;
 }
 
 /** The header `Idempotency-Kept-Until`: every one of the answers is kept until then. Empty if none is kept. */
-export function keptHeaders(answers: readonly WriteAnswer[]): Readonly<Record<string, string>> {
+export function keptHeaders(answers: readonly PlacedAnswer[]): Readonly<Record<string, string>> {
   const moments = answers.flatMap((answer) =>
     'record' in answer && answer.record.keptUntil !== undefined ? [answer.record.keptUntil] : [],
   );

@@ -7,9 +7,10 @@ import { limits } from '../../../shared/limits.ts';
 import { generateSecret } from '../../../shared/webhooks/signature.ts';
 import { readBytes } from './body.ts';
 import { callCoordinator } from './coordinator-calls.ts';
-import { type EdgeDependencies, onlyShard } from './dependencies.ts';
+import type { EdgeDependencies } from './dependencies.ts';
 import { idempotencyKeyOf } from './idempotency.ts';
 import { answerProblem, type EdgeContext, type EdgeEnvironment } from './respond.ts';
+import { keeperOf } from './shards.ts';
 
 /** For OpenAPI: the headers of a request that can be retried with a key. */
 export const repeatableHeaders = z.object({
@@ -41,7 +42,8 @@ export function repeatable(dependencies: EdgeDependencies): MiddlewareHandler<Ed
       digest: await digestOf(context, body.value),
       attempt: dependencies.uuid(),
     };
-    const begun = await callCoordinator(dependencies, onlyShard, 'beginRequest', request);
+    const keeper = keeperOf(dependencies);
+    const begun = await callCoordinator(dependencies, keeper, 'beginRequest', request);
     if (!begun.ok) return answerProblem(context, begun.problem);
     switch (begun.value.kind) {
       case 'begun':
@@ -81,7 +83,7 @@ async function carryOut(
   await next();
   const end = await endOf(context.res);
   // The problem of this call is ignored: a client that got no response retries, and the stored seed makes that safe.
-  await callCoordinator(dependencies, onlyShard, 'endRequest', request, end);
+  await callCoordinator(dependencies, keeperOf(dependencies), 'endRequest', request, end);
   if (typeof end === 'object') markKept(context, keptUntil);
 }
 

@@ -5,19 +5,17 @@ import type { RegionConfiguration, RegionStatus } from '../../../shared/contract
 import { holdScript, type SnapshotRequest } from '../../../shared/contracts/round.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { Consistency } from '../../../shared/http/schemas.ts';
-import type { RegionId } from '../../../shared/ids.ts';
+import type { RegionId, ShardId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
+import { keysOfRead } from '../../../shared/shards/read-keys.ts';
+import { type ShardMap, shardsOf } from '../../../shared/shards/shard-map.ts';
 import { Circuits } from '../cache/circuit-breakers.ts';
 import { Leases } from '../cache/lease-hints.ts';
 import { type Background, RegionDirectory, statusOf } from '../cache/region-directory.ts';
 import { callCoordinator } from '../http/coordinator-calls.ts';
-import {
-  type EdgeDependencies,
-  type Location,
-  onlyShard,
-  type ReadDependencies,
-} from '../http/dependencies.ts';
+import type { EdgeDependencies, Location, ReadDependencies } from '../http/dependencies.ts';
 import type { EdgeContext } from '../http/respond.ts';
+import { keeperOf, oneShardOf, shardUnknown } from '../http/shards.ts';
 import { foundingAdvice } from '../writes/present.ts';
 import { byDistance } from './nearest.ts';
 import { SharedSnapshots } from './shared-snapshots.ts';
@@ -54,35 +52,68 @@ export function readTargetOf(
   };
 }
 
+/** The state of the regions as a shard has it, and the regions in which it has no lease. */
+interface ShardReads {
+  readonly directory: RegionDirectory;
+  readonly leases: Leases;
+}
+
 /**
  * Reads from regions. Remembers, for the life of an isolate, the state of the regions, recent failures and missing
  * leases.
  */
 export class RegionReader {
-  readonly directory: RegionDirectory;
   readonly #dependencies: ReadDependencies;
   readonly #circuits: Circuits;
-  readonly #leases: Leases;
   readonly #shared: SharedSnapshots;
+  readonly #shards = new Map<ShardId, ShardReads>();
 
   constructor(dependencies: ReadDependencies) {
     this.#dependencies = dependencies;
-    this.directory = new RegionDirectory(dependencies);
     this.#circuits = new Circuits(() => dependencies.now());
-    this.#leases = new Leases(dependencies, this.directory);
     this.#shared = new SharedSnapshots(dependencies);
+  }
+
+  /** The regions and their states, for streams: any shard knows them. */
+  get directory(): RegionDirectory {
+    return this.#readsOf(keeperOf(this.#dependencies)).directory;
+  }
+
+  #readsOf(shard: ShardId): ShardReads {
+    const known = this.#shards.get(shard);
+    if (known !== undefined) return known;
+    const directory = new RegionDirectory(this.#dependencies, shard);
+    const reads = { directory, leases: new Leases(this.#dependencies, directory) };
+    this.#shards.set(shard, reads);
+    return reads;
   }
 
   /**
    * Takes the snapshot in the nearest region that can answer. If none can, its problem names the fault of each region.
+   * A read whose keys have moved to another shard is tried once more, by a newer map.
    */
   async read(query: SnapshotQuery): Promise<Result<Snapshot>> {
-    const directory = await this.#directoryFor(query);
+    const { shards } = this.#dependencies;
+    const map = shards.now;
+    const home = homeOf(query, map);
+    if (!home.ok) return home;
+    const answer = await this.#readIn(home.value, query);
+    if (answer !== 'moved') return answer;
+    const next = homeOf(query, await shards.renewed(map));
+    if (!next.ok) return next;
+    if (next.value === home.value) return shardUnknown();
+    const again = await this.#readIn(next.value, query);
+    return again === 'moved' ? shardUnknown() : again;
+  }
+
+  async #readIn(shard: ShardId, query: SnapshotQuery): Promise<Result<Snapshot> | 'moved'> {
+    const reads = this.#readsOf(shard);
+    const directory = await directoryFor(reads.directory, query);
     if (!directory.ok) return directory;
     const candidates = candidatesOf(query, directory.value);
     if (!candidates.ok) return candidates;
     const startedAt = this.#dependencies.now();
-    const reading = new Reading(query, directory.value);
+    const reading = new Reading(query, directory.value, reads);
     for (const region of candidates.value) {
       const ended = await this.#try(region, reading, 'if it answers lately');
       if (ended !== null) return ended;
@@ -98,28 +129,20 @@ export class RegionReader {
     return unavailable(reading.faults);
   }
 
-  /** A region that the directory lacks may be new, so the directory is renewed once. */
-  async #directoryFor({ region, background }: SnapshotQuery): Promise<Result<Directory>> {
-    const directory = await this.directory.current(background);
-    if (!directory.ok || region === null) return directory;
-    const isKnown = directory.value.regions.some(({ id }) => id === region);
-    return isKnown ? directory : this.directory.renewed();
-  }
-
   /** Asks one region. Null means that the next way is to be tried. */
   async #try(
     region: RegionConfiguration,
     reading: Reading,
     when: 'if it answers lately' | 'in any case',
   ): Promise<Result<Snapshot> | null> {
-    const { query, directory } = reading;
+    const { query, directory, reads } = reading;
     const status = statusOf(directory, region.id);
     const obstacle = obstacleOf(status, query.consistency);
     if (obstacle !== null) return reading.fault(region.id, obstacle);
     const isStrong = query.consistency === 'strong';
-    if (isStrong && this.#leases.isMissing(region.id)) return this.#noLease(region.id, reading);
+    if (isStrong && reads.leases.isMissing(region.id)) return this.#noLease(region.id, reading);
     const take = (request: SnapshotRequest) => this.#shared.take(region, request, query.background);
-    const read = new RegionSnapshotRead(this.#dependencies, this.directory, query, region, take);
+    const read = new RegionSnapshotRead(this.#dependencies, reads.directory, query, region, take);
     const outcome =
       when === 'in any case'
         ? await read.take(directory)
@@ -140,7 +163,7 @@ export class RegionReader {
         reading.fault(region, outcome.reason);
         return reading.isSpent ? unanswered(reading.faults) : null;
       case 'no-lease':
-        this.#leases.noteMissing(region);
+        reading.reads.leases.noteMissing(region);
         return this.#noLease(region, reading);
       case 'contended':
         reading.contendedIn = region;
@@ -159,19 +182,22 @@ export class RegionReader {
   #requestLease(region: RegionId, hasLease: boolean, reading: Reading): void {
     if (reading.hasRequestedLease) return;
     reading.hasRequestedLease = true;
-    this.#leases.request(region, hasLease, reading.query.background);
+    reading.reads.leases.request(region, hasLease, reading.query.background);
   }
 
   async #readThroughCoordinator({
     query,
+    reads,
     faults,
     contendedIn,
     unanswered: sent,
-  }: Reading): Promise<Result<Snapshot>> {
+  }: Reading): Promise<Result<Snapshot> | 'moved'> {
     const { keys, commands } = query;
     // The coordinator may read in another region, in which a key that is always locked here may be free.
     const request = { keys, commands, region: query.region, unanswered: sent };
-    const answer = await callCoordinator(this.#dependencies, onlyShard, 'read', request);
+    const { shard } = reads.directory;
+    const answer = await callCoordinator(this.#dependencies, shard, 'read', request);
+    if (answer.ok && answer.value.kind === 'moved') return 'moved';
     if (answer.ok && answer.value.kind === 'read') {
       const { region } = answer.value;
       const replies = parseSnapshotReplies(answer.value.replies, commands.length);
@@ -203,10 +229,28 @@ export class RegionReader {
   }
 }
 
+/** The shard that answers a read. A local read needs no lock and no lease, so any shard's region may answer it. */
+function homeOf(query: SnapshotQuery, map: ShardMap): Result<ShardId> {
+  if (query.consistency === 'local') return success(shardsOf(query.keys, map)[0]);
+  return oneShardOf(map, () => keysOfRead(query));
+}
+
+/** A region that the directory lacks may be new, so the directory is renewed once. */
+async function directoryFor(
+  directory: RegionDirectory,
+  { region, background }: SnapshotQuery,
+): Promise<Result<Directory>> {
+  const current = await directory.current(background);
+  if (!current.ok || region === null) return current;
+  const isKnown = current.value.regions.some(({ id }) => id === region);
+  return isKnown ? current : directory.renewed();
+}
+
 /** The progress of one read. */
 class Reading {
   readonly query: SnapshotQuery;
   readonly directory: Directory;
+  readonly reads: ShardReads;
   readonly avoided: RegionConfiguration[] = [];
   readonly faults: RegionFault[] = [];
   /** The region in which locks of writes stood in the way of every attempt. */
@@ -216,9 +260,10 @@ class Reading {
   /** True once this read has requested a lease. */
   hasRequestedLease = false;
 
-  constructor(query: SnapshotQuery, directory: Directory) {
+  constructor(query: SnapshotQuery, directory: Directory, reads: ShardReads) {
     this.query = query;
     this.directory = directory;
+    this.reads = reads;
   }
 
   /**

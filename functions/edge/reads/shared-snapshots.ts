@@ -40,8 +40,8 @@ export class SharedSnapshots {
     const client = this.#dependencies.regionOf(region);
     const isShared = request.settle.length === 0 && client.isShort(request.commands);
     if (!isShared) return client.snapshot(request, readTimeoutMs);
-    const { generation, strong } = request;
-    const destination = `${region.id} ${generation} ${strong}`;
+    const { shard, generation, strong } = request;
+    const destination = `${region.id} ${shard} ${generation} ${strong}`;
     const keys = keyCount(request.commands);
     const shared = await this.#gatherer
       .ask(destination, request, keys, background, (members) => this.#send(client, members))

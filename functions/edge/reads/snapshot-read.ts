@@ -16,7 +16,7 @@ import { compareOrder, type RegionId, type TransactionOrder } from '../../../sha
 import { limits } from '../../../shared/limits.ts';
 import { type RegionDirectory, statusOf } from '../cache/region-directory.ts';
 import { callCoordinator } from '../http/coordinator-calls.ts';
-import { onlyShard, type ReadDependencies } from '../http/dependencies.ts';
+import type { ReadDependencies } from '../http/dependencies.ts';
 
 /** The keys and commands of a snapshot, and its consistency. */
 export interface SnapshotRead {
@@ -114,7 +114,7 @@ export class RegionSnapshotRead {
     const { keys, commands, consistency } = this.#query;
     const strong = consistency === 'strong';
     const request = {
-      shard: onlyShard,
+      shard: this.#directory.shard,
       generation,
       strong,
       leased: strong,
@@ -134,7 +134,8 @@ export class RegionSnapshotRead {
 
   async #resolve(holders: readonly TransactionOrder[]): Promise<Result<readonly Resolution[]>> {
     if (holders.length === 0) return success([]);
-    const resolved = await callCoordinator(this.#dependencies, onlyShard, 'resolve', holders);
+    const { shard } = this.#directory;
+    const resolved = await callCoordinator(this.#dependencies, shard, 'resolve', holders);
     // A lock without a resolution would let a committed value pass for an undecided one.
     if (resolved.ok) assert(resolved.value.length === holders.length, 'each holder is resolved');
     return resolved;

@@ -3,15 +3,15 @@ import { assert } from '../../../shared/assert.ts';
 import { rawOutcomeOf } from '../../../shared/commands/replies.ts';
 import { scriptErrorKindOf } from '../../../shared/commands/user-scripts.ts';
 import { textOfBytes, utf8Length } from '../../../shared/contracts/bytes.ts';
-import type { WriteAnswer, WriteRequest } from '../../../shared/contracts/coordinator.ts';
+import type { PlacedAnswer, WriteRequest } from '../../../shared/contracts/coordinator.ts';
 import type { RawOutcome } from '../../../shared/contracts/outcome.ts';
 import { type Result, success } from '../../../shared/http/problems.ts';
 import { writeIdOf } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import { elementOf, type UpstashElement } from '../../../shared/upstash/replies.ts';
 import type { UpstashCommand } from '../../../shared/upstash/request.ts';
-import { onlyShard } from '../http/dependencies.ts';
 import { keptHeaders, keptUnder, recall } from '../http/idempotency.ts';
+import { keeperOf } from '../http/shards.ts';
 import { presentAnswer } from '../writes/present.ts';
 import { planScripts } from './plan-scripts.ts';
 import { failed, type PlannedCommand, type UpstashRun } from './request.ts';
@@ -111,7 +111,7 @@ export async function runTransaction(
 
 /** The outcome of a transaction. `sent` selects the commands that were part of it. */
 function transactionOutcome(
-  answer: WriteAnswer,
+  answer: PlacedAnswer,
   planned: readonly PlannedCommand[],
   sent: (each: PlannedCommand) => boolean,
 ): TransactionOutcome {
@@ -171,7 +171,7 @@ async function recallRefused(
   );
 }
 
-function elementOfAnswer(answer: WriteAnswer, command: UpstashCommand): UpstashElement {
+function elementOfAnswer(answer: PlacedAnswer, command: UpstashCommand): UpstashElement {
   const outcome = outcomeOf(answer);
   return 'error' in outcome ? outcome : elementOf(outcome.replies[0] ?? null, command);
 }
@@ -299,7 +299,7 @@ async function writeAll(
 async function sendRequests(
   { sender, target }: UpstashRun,
   requests: readonly WriteRequest[],
-): Promise<Result<readonly WriteAnswer[]>> {
+): Promise<Result<readonly PlacedAnswer[]>> {
   const [only] = requests;
   if (only === undefined || requests.length > 1) return sender.sendInOrder(requests);
   const answered = await sender.send(only, target.background);
@@ -343,7 +343,7 @@ function requestOf(
   position: number | null,
 ): WriteRequest {
   return {
-    id: writeIdOf(onlyShard, dependencies.uuid()),
+    id: writeIdOf(keeperOf(dependencies), dependencies.uuid()),
     ops,
     checks: [],
     continueOnError,
@@ -362,7 +362,7 @@ type Outcome =
   | { readonly error: string; readonly status: number };
 
 /** The replies of a write, or the error for its client. */
-function outcomeOf(answer: WriteAnswer): Outcome {
+function outcomeOf(answer: PlacedAnswer): Outcome {
   if (answer.kind === 'decided' || answer.kind === 'unconfirmed') {
     const outcome = rawOutcomeOf(answer.record.part);
     if (outcome.kind === 'done') return outcome;

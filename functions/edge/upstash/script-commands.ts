@@ -5,8 +5,7 @@ import { utf8Length } from '../../../shared/contracts/bytes.ts';
 import { limits } from '../../../shared/limits.ts';
 import type { UpstashElement } from '../../../shared/upstash/replies.ts';
 import type { ScriptOrder } from '../../../shared/upstash/script-commands.ts';
-import { callCoordinator } from '../http/coordinator-calls.ts';
-import { onlyShard } from '../http/dependencies.ts';
+import { callEach } from '../http/shards.ts';
 import { failed, type UpstashRun } from './request.ts';
 
 type OrderOf<Kind> = Extract<ScriptOrder, { kind: Kind }>;
@@ -75,10 +74,11 @@ async function keepAll(
   scripts: readonly UserScript[],
 ): Promise<readonly UpstashElement[]> {
   const texts = scripts.map(({ text }) => text);
-  const kept = await callCoordinator(run.dependencies, onlyShard, 'keepScripts', texts, true);
+  const kept = await callEach(run.dependencies, 'keepScripts', texts, true);
   return scripts.map((script, index) => {
     if (!kept.ok) return failed(kept.problem);
-    if (kept.value[index] !== 'kept') return { error: storeIsFull, status: 400 };
+    if (kept.value.some((answers) => answers[index] !== 'kept'))
+      return { error: storeIsFull, status: 400 };
     run.scripts.confirmed(script);
     return { reply: script.sha, isNullArray: false };
   });
@@ -90,10 +90,11 @@ async function existAll(
 ): Promise<readonly UpstashElement[]> {
   const shas = [...new Set(orders.flatMap((order) => order.shas.filter((sha) => sha !== null)))];
   await scripts.confirm(shas);
-  const known = await callCoordinator(dependencies, onlyShard, 'scriptsKnown', shas);
+  const known = await callEach(dependencies, 'scriptsKnown', shas);
   return orders.map((order) => {
     if (!known.ok) return failed(known.problem);
-    const isKnown = (sha: string | null) => sha !== null && known.value[shas.indexOf(sha)] === true;
+    const isKnown = (sha: string | null) =>
+      sha !== null && known.value.every((answers) => answers[shas.indexOf(sha)] === true);
     return { reply: order.shas.map((sha) => (isKnown(sha) ? 1 : 0)), isNullArray: false };
   });
 }
@@ -102,7 +103,7 @@ async function flush(
   { dependencies, scripts }: UpstashRun,
   count: number,
 ): Promise<readonly UpstashElement[]> {
-  const flushed = await callCoordinator(dependencies, onlyShard, 'flushScripts');
+  const flushed = await callEach(dependencies, 'flushScripts');
   scripts.forgetAll();
   const element: UpstashElement = flushed.ok
     ? { reply: { status: 'OK' }, isNullArray: false }

@@ -1,12 +1,14 @@
 /** Serves SUBSCRIBE, PSUBSCRIBE and MONITOR as server-sent events. */
 import type { UpstashRefusal } from '../../../shared/upstash/request.ts';
 import type { UpstashStream } from '../../../shared/upstash/streams.ts';
-import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import type { EdgeDependencies } from '../http/dependencies.ts';
 import type { EdgeContext } from '../http/respond.ts';
+import { shardOfAll } from '../http/shards.ts';
 import type { RegionReader } from '../reads/region-reader.ts';
 import { monitorStream } from '../streaming/monitor-stream.ts';
 import { type OpenStream, OpenStreams } from '../streaming/stream-limit.ts';
 import { findStream, messageStream } from '../streaming/subscribe-stream.ts';
+import { failed } from './request.ts';
 
 /** Opens the streams of an isolate, up to its limit. */
 export class UpstashStreams {
@@ -57,8 +59,10 @@ export class UpstashStreams {
 
   async #monitor(context: EdgeContext, open: OpenStream): Promise<Response | UpstashRefusal> {
     const query = { since: null, prefixes: [], values: true, members: false };
+    const shard = shardOfAll(this.#dependencies);
+    if (!shard.ok) return { status: 400, error: failed(shard.problem).error };
     try {
-      const connection = await this.#dependencies.feedOf(onlyShard).open(query);
+      const connection = await this.#dependencies.feedOf(shard.value).open(query);
       return eventsOf(context, monitorStream(this.#dependencies, connection, open), {});
     } catch (error) {
       this.#dependencies.log('feed did not answer', { error: String(error) });

@@ -29,7 +29,7 @@ import type { Guard } from '../http/authenticate.ts';
 import { checkShape, readBody, readBodyIfAny } from '../http/body.ts';
 import { callCoordinator } from '../http/coordinator-calls.ts';
 import { callCourier } from '../http/courier-calls.ts';
-import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import type { EdgeDependencies } from '../http/dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
 import { repeatable, repeatableHeaders, secretOf, uuidOf } from '../http/repeatable.ts';
 import {
@@ -38,6 +38,7 @@ import {
   type EdgeContext,
   type EdgeEnvironment,
 } from '../http/respond.ts';
+import { callEach, keeperOf } from '../http/shards.ts';
 import { findOwnWebhook, findWebhook, unknownWebhook } from './route.ts';
 import { isCallback, isOwn, ownsCallbacks, presentDelivery, presentDetail } from './views.ts';
 
@@ -188,7 +189,7 @@ function mountWebhookKeys(app: OpenAPIHono<EdgeEnvironment>, dependencies: EdgeD
   let keys: readonly unknown[] | null = null;
   app.get(keysRoute.getRoutingPath(), async (context) => {
     if (keys === null) {
-      const key = await callCoordinator(dependencies, onlyShard, 'signingKey');
+      const key = await callCoordinator(dependencies, keeperOf(dependencies), 'signingKey');
       if (!key.ok) return answerProblem(context, key.problem);
       keys = [presentKey(key.value)];
     }
@@ -201,7 +202,7 @@ async function sendTest(context: EdgeContext, dependencies: EdgeDependencies): P
   if (!body.ok) return answerProblem(context, body.problem);
   const found = await findOwnWebhook(context, dependencies);
   if (!found.ok) return answerProblem(context, found.problem);
-  const key = await callCoordinator(dependencies, onlyShard, 'signingKey');
+  const key = await callCoordinator(dependencies, keeperOf(dependencies), 'signingKey');
   if (!key.ok) return answerProblem(context, key.problem);
   const id = await uuidOf(context, dependencies, 'event');
   const event = testEvent(found.value, body.value.type, id, dependencies);
@@ -252,13 +253,8 @@ async function enable(context: EdgeContext, dependencies: EdgeDependencies): Pro
   const enabled = await callCourier(dependencies, endpoint.value, 'enable');
   if (!enabled.ok) return answerProblem(context, enabled.problem);
   if (!isCallback(endpoint.value)) {
-    const marked = await callCoordinator(
-      dependencies,
-      onlyShard,
-      'changeSubscription',
-      endpoint.value,
-      { disabled: null },
-    );
+    const enabling = { disabled: null };
+    const marked = await callEach(dependencies, 'changeSubscription', endpoint.value, enabling);
     if (!marked.ok) return answerProblem(context, marked.problem);
   }
   return context.body(null, 204);
@@ -315,15 +311,10 @@ async function replay(context: EdgeContext, dependencies: EdgeDependencies): Pro
   if (!('since' in what) || isCallback(endpoint.value)) {
     return answerJson({ replayed: replayed.value, recovered: 0 });
   }
-  const recovered = await callCoordinator(
-    dependencies,
-    onlyShard,
-    'recover',
-    endpoint.value,
-    what.since,
-  );
-  if (!recovered.ok) return answerProblem(context, recovered.problem);
-  return answerJson({ replayed: replayed.value, recovered: recovered.value ?? 0 });
+  const queued = await callEach(dependencies, 'recover', endpoint.value, what.since);
+  if (!queued.ok) return answerProblem(context, queued.problem);
+  const recovered = queued.value.reduce<number>((sum, count) => sum + (count ?? 0), 0);
+  return answerJson({ replayed: replayed.value, recovered });
 }
 
 /** The endpoint of callbacks, or of a subscription that the caller may change. */

@@ -15,7 +15,7 @@ import type { Guard } from '../http/authenticate.ts';
 import { readBody } from '../http/body.ts';
 import { callCoordinator } from '../http/coordinator-calls.ts';
 import { callCourier } from '../http/courier-calls.ts';
-import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import type { EdgeDependencies } from '../http/dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
 import { repeatable, repeatableHeaders, secretOf, uuidOf } from '../http/repeatable.ts';
 import {
@@ -24,6 +24,7 @@ import {
   type EdgeContext,
   type EdgeEnvironment,
 } from '../http/respond.ts';
+import { callEach, keeperOf } from '../http/shards.ts';
 import { targetOf } from './targets.ts';
 import { ownedBy, presentWebhook } from './views.ts';
 
@@ -125,7 +126,11 @@ export async function findWebhook(
 ): Promise<Result<Subscription>> {
   const id = context.req.param('id') ?? '';
   if (!isEndpointId(id)) return unknownWebhook();
-  const subscriptions = await callCoordinator(dependencies, onlyShard, 'subscriptions');
+  const subscriptions = await callCoordinator(
+    dependencies,
+    keeperOf(dependencies),
+    'subscriptions',
+  );
   if (!subscriptions.ok) return subscriptions;
   const found = subscriptions.value.find(({ endpoint }) => endpoint === id);
   return found === undefined ? unknownWebhook() : success(found);
@@ -181,18 +186,20 @@ async function subscribe(
   secret: string,
 ): Promise<Result<Subscription | null>> {
   const { endpoint, url } = subscription;
-  const signingKey = await callCoordinator(dependencies, onlyShard, 'signingKey');
+  const signingKey = await callCoordinator(dependencies, keeperOf(dependencies), 'signingKey');
   if (!signingKey.ok) return signingKey;
   const target = { endpoint, url, secret, signingKey: signingKey.value };
   const configured = await callCourier(dependencies, endpoint, 'configure', target);
   if (!configured.ok) return configured;
-  const result = await callCoordinator(dependencies, onlyShard, 'subscribe', subscription);
+  const result = await callEach(dependencies, 'subscribe', subscription);
   if (!result.ok) return result;
-  if (result.value.kind === 'created') return success(null);
+  // Every shard has the same subscriptions, each for the events of its writes.
+  const [subscribed] = result.value;
+  if (subscribed.kind === 'created') return success(null);
   await callCourier(dependencies, endpoint, 'remove');
-  return result.value.kind === 'known'
-    ? success(result.value.subscription)
-    : tooManyWebhooks(result.value.detail);
+  return subscribed.kind === 'known'
+    ? success(subscribed.subscription)
+    : tooManyWebhooks(subscribed.detail);
 }
 
 function tooManyWebhooks(detail: string): ReturnType<typeof failure> {
@@ -204,7 +211,11 @@ async function listWebhooks(
   context: EdgeContext,
   dependencies: EdgeDependencies,
 ): Promise<Response> {
-  const subscriptions = await callCoordinator(dependencies, onlyShard, 'subscriptions');
+  const subscriptions = await callCoordinator(
+    dependencies,
+    keeperOf(dependencies),
+    'subscriptions',
+  );
   if (!subscriptions.ok) return answerProblem(context, subscriptions.problem);
   const caller = context.get('caller');
   const webhooks = subscriptions.value.map((one) => presentWebhook(one, caller));
@@ -240,22 +251,17 @@ async function change(
   if (!url.ok) return url;
   const patch = { ...defined(rest), url: url.value };
   // The change is idempotent, so a call that failed may be repeated.
-  const changed = await callCoordinator(
-    dependencies,
-    onlyShard,
-    'changeSubscription',
-    endpoint,
-    patch,
-  );
-  if (!changed.ok) return changed;
-  if (changed.value.kind === 'unknown') return unknownWebhook();
-  if (changed.value.kind === 'full') return tooManyWebhooks(changed.value.detail);
+  const answers = await callEach(dependencies, 'changeSubscription', endpoint, patch);
+  if (!answers.ok) return answers;
+  const [changed] = answers.value;
+  if (changed.kind === 'unknown') return unknownWebhook();
+  if (changed.kind === 'full') return tooManyWebhooks(changed.detail);
   // Done even if the URL is unchanged: a crash may have come between the subscription and its courier.
   if (asked !== undefined) {
     const moved = await moveCourier(dependencies, endpoint, url.value);
     if (!moved.ok) return moved;
   }
-  return success(changed.value.subscription);
+  return success(changed.subscription);
 }
 
 async function moveCourier(
@@ -263,7 +269,7 @@ async function moveCourier(
   endpoint: string,
   url: string,
 ): Promise<Result<void>> {
-  const signingKey = await callCoordinator(dependencies, onlyShard, 'signingKey');
+  const signingKey = await callCoordinator(dependencies, keeperOf(dependencies), 'signingKey');
   if (!signingKey.ok) return signingKey;
   const target = { endpoint, url, secret: null, signingKey: signingKey.value };
   return callCourier(dependencies, endpoint, 'configure', target);
@@ -285,11 +291,11 @@ async function deleteWebhook(
   if (!found.ok && found.problem.name !== 'webhook-unknown') {
     return answerProblem(context, found.problem);
   }
-  const removed = await callCoordinator(dependencies, onlyShard, 'unsubscribe', id);
+  const removed = await callEach(dependencies, 'unsubscribe', id);
   if (!removed.ok) return answerProblem(context, removed.problem);
   const forgotten = await callCourier(dependencies, id, 'remove');
   if (!forgotten.ok) return answerProblem(context, forgotten.problem);
-  if (!removed.value) return answerProblem(context, unknownWebhook().problem);
+  if (!removed.value.includes(true)) return answerProblem(context, unknownWebhook().problem);
   return context.body(null, 204);
 }
 

@@ -5,8 +5,8 @@ import {
   type Reply,
 } from '../../../shared/commands/replies.ts';
 import type {
+  PlacedAnswer,
   VoteRecord,
-  WriteAnswer,
   WriteRecord,
   WriteRequest,
   WriteStatus,
@@ -20,8 +20,8 @@ export type WriteResponse = Readonly<Record<string, unknown>> & { readonly id: W
 
 /** The part of a request that its response refers to. */
 type PresentedRequest = Pick<WriteRequest, 'ops' | 'checks' | 'ack'>;
-type Decided = Extract<WriteAnswer, { kind: 'decided' | 'unconfirmed' }>;
-type Unavailable = Extract<WriteAnswer, { kind: 'unavailable' }>;
+type Decided = Extract<PlacedAnswer, { kind: 'decided' | 'unconfirmed' }>;
+type Unavailable = Extract<PlacedAnswer, { kind: 'unavailable' }>;
 type CheckFailed = Extract<PartOutcome, { kind: 'check-failed' }>;
 
 /** The advice for regions that hold data before a shard was started. */
@@ -57,7 +57,7 @@ const needsMembers = {
 
 /** The response to a write. */
 export function presentAnswer(
-  answer: WriteAnswer,
+  answer: PlacedAnswer,
   request: PresentedRequest,
 ): Result<WriteResponse> {
   switch (answer.kind) {

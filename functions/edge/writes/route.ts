@@ -2,7 +2,7 @@
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import { faultOfWrite } from '../../../shared/commands/compile.ts';
 import { anyScript } from '../../../shared/commands/user-scripts.ts';
-import type { WriteAnswer, WriteRequest } from '../../../shared/contracts/coordinator.ts';
+import type { PlacedAnswer, WriteRequest } from '../../../shared/contracts/coordinator.ts';
 import { askedByWrite } from '../../../shared/http/idempotency.ts';
 import { failure, type Problem, type Result, success } from '../../../shared/http/problems.ts';
 import {
@@ -17,7 +17,7 @@ import { limits } from '../../../shared/limits.ts';
 import { type Guard, scriptsFault } from '../http/authenticate.ts';
 import { checkShape, readJson } from '../http/body.ts';
 import { callCoordinator } from '../http/coordinator-calls.ts';
-import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import type { EdgeDependencies } from '../http/dependencies.ts';
 import {
   type ClientKey,
   clientKeyOf,
@@ -32,6 +32,7 @@ import {
   type EdgeContext,
   type EdgeEnvironment,
 } from '../http/respond.ts';
+import { allShards, keeperOf } from '../http/shards.ts';
 import { callbackOf } from '../webhooks/targets.ts';
 import { presentAnswer, presentStatus } from './present.ts';
 import type { WriteSender } from './send-writes.ts';
@@ -117,11 +118,13 @@ export function mountWrites(
   app.openAPIRegistry.registerPath(getRoute);
   app.get(getRoute.getRoutingPath(), guard('read'), async (context) => {
     const id = context.req.param('id') ?? '';
-    if (shardOfWriteId(id) !== onlyShard) {
+    const shard = shardOfWriteId(id);
+    const known = await allShards(dependencies);
+    if (shard === null || !known.includes(shard)) {
       const detail = 'This is not a write id. Use the id that POST /v1/writes returned.';
       return answerProblem(context, failure('write-unknown', detail).problem);
     }
-    const status = await callCoordinator(dependencies, onlyShard, 'status', id);
+    const status = await callCoordinator(dependencies, shard, 'status', id);
     const presented = status.ok ? presentStatus(id, status.value) : status;
     return presented.ok ? answerJson(presented.value) : answerProblem(context, presented.problem);
   });
@@ -178,7 +181,7 @@ export async function sendWrite(
   if (!key.ok) return answerProblem(context, key.problem);
   const sound = draft.ok ? checked(draft.value, dependencies) : draft;
   if (!sound.ok) return presentFirst(context, dependencies, key.value, sound.problem, changes);
-  const id = writeIdOf(onlyShard, dependencies.uuid());
+  const id = writeIdOf(keeperOf(dependencies), dependencies.uuid());
   const idempotency = keptUnder(key.value, null);
   const request: WriteRequest = { ...sound.value, id, idempotency, again: false };
   const isAsync = prefersAsync(context.req.header('prefer'));
@@ -197,7 +200,7 @@ export async function sendWrite(
 
 function present(
   context: EdgeContext,
-  answer: WriteAnswer,
+  answer: PlacedAnswer,
   request: Pick<WriteRequest, 'ops' | 'checks' | 'ack'>,
   { headers = {}, mapProblem = (problem) => problem }: ResponseChanges,
   ofAll: Readonly<Record<string, string>> = {},
@@ -251,11 +254,11 @@ function prefersAsync(header: string | undefined): boolean {
   return (header ?? '').split(',').some((part) => /^\s*respond-async\s*(?:;|$)/i.test(part));
 }
 
-function isReplayed(answer: WriteAnswer): boolean {
+function isReplayed(answer: PlacedAnswer): boolean {
   return answer.kind === 'decided' && answer.replayed;
 }
 
-function serverTiming(answer: WriteAnswer, parseMs: number, coordinatorMs: number): string {
+function serverTiming(answer: PlacedAnswer, parseMs: number, coordinatorMs: number): string {
   const votes = 'record' in answer ? answer.record.votes : [];
   const entries = [
     `parse;dur=${rounded(parseMs)}`,

@@ -1,17 +1,23 @@
-/** Sends writes to the coordinator, and sends them again if a call fails (R46). */
+/** Sends writes to the coordinator of their shard, and sends them again if a call fails (R46) or a key has moved (R50). */
+import { keysOfWrite } from '../../../shared/commands/compile.ts';
+import { anyScript } from '../../../shared/commands/user-scripts.ts';
 import type {
   AnswerGroup,
   CoordinatorApi,
+  PlacedAnswer,
   WriteAnswer,
   WriteRequest,
 } from '../../../shared/contracts/coordinator.ts';
 import { UnfitVersion } from '../../../shared/contracts/rpc.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
+import { type ShardId, shardOfWriteId, writeIdIn } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
+import type { ShardMap } from '../../../shared/shards/shard-map.ts';
 import { Gatherer, type SharedCallMember } from '../cache/gatherer.ts';
 import type { Background } from '../cache/region-directory.ts';
 import { isOverloaded, retryLater, versionUnknown } from '../http/coordinator-calls.ts';
-import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import type { EdgeDependencies } from '../http/dependencies.ts';
+import { oneShardOf, shardUnknown } from '../http/shards.ts';
 
 const unknown =
   'The outcome of the write is unknown. Retry with the same Idempotency-Key, which executes it at most once; without one, read the keys first.';
@@ -19,12 +25,19 @@ const unknown =
 /** The dependencies of the sending of writes. */
 type SendDependencies = Pick<
   EdgeDependencies,
-  'coordinatorOf' | 'log' | 'now' | 'pause' | 'withTimeout'
+  'coordinatorOf' | 'log' | 'now' | 'pause' | 'shards' | 'withTimeout'
 >;
 
+/** Sends writes to a coordinator, once. Returns an answer per write. */
+type Call = (
+  coordinator: CoordinatorApi,
+  requests: readonly WriteRequest[],
+  shard: ShardId,
+) => Promise<readonly WriteAnswer[]>;
+
 /**
- * Sends the writes of an isolate. Writes that meet in one turn go to the coordinator in one call, and each gets its
- * answer as soon as it is there.
+ * Sends the writes of an isolate. Writes that meet in one turn go to the coordinator of their shard in one call, and each
+ * gets its answer as soon as it is there.
  *
  * If a call throws, the object was reset (as by each deployment) or unreachable, and the outcome is unknown. So each of
  * its writes is sent again under the same id, in a call of its own: the new instance either answers from its records, or
@@ -44,60 +57,120 @@ export class WriteSender {
     });
   }
 
-  /** Sends a write, maybe with writes of other requests. */
-  send(request: WriteRequest, background: Background): Promise<Result<WriteAnswer>> {
+  /** Sends a write, maybe with writes of other requests. Its id gets the number of its shard. */
+  async send(request: WriteRequest, background: Background): Promise<Result<PlacedAnswer>> {
     const length = lengthOf(request);
-    return this.#sendUntilAnswered([request], ([sent = request]) => {
+    const call: Call = async (coordinator, [sent = request], shard) => {
       const isShared = !sent.again && length <= limits.sharedWriteLength;
-      if (!isShared) return this.#coordinator.write(sent);
-      return this.#gatherer.ask('', sent, length, background, (members) => this.#sendAll(members));
-    });
+      if (!isShared) return [await coordinator.write(sent)];
+      const destination = String(shard);
+      const answer = await this.#gatherer.ask(destination, sent, length, background, (members) =>
+        this.#sendAll(shard, members),
+      );
+      return [answer];
+    };
+    return onlyOf(await this.#sendToShard([request], call));
   }
 
   /** Sends a write that is executed after its response. */
-  accept(request: WriteRequest): Promise<Result<WriteAnswer>> {
-    return this.#sendUntilAnswered([request], ([sent = request]) => this.#coordinator.accept(sent));
+  async accept(request: WriteRequest): Promise<Result<PlacedAnswer>> {
+    const call: Call = async (coordinator, [sent = request]) => [await coordinator.accept(sent)];
+    return onlyOf(await this.#sendToShard([request], call));
   }
 
   /** Sends the writes of a pipeline, which keep their order. */
-  sendInOrder(requests: readonly WriteRequest[]): Promise<Result<readonly WriteAnswer[]>> {
-    return this.#sendUntilAnswered(requests, (sent) => this.#coordinator.writeAll(sent));
+  sendInOrder(requests: readonly WriteRequest[]): Promise<Result<readonly PlacedAnswer[]>> {
+    return this.#sendToShard(requests, (coordinator, sent) => coordinator.writeAll(sent));
   }
 
-  get #coordinator(): CoordinatorApi {
-    return this.#dependencies.coordinatorOf(onlyShard);
+  /**
+   * Sends writes to the shard of their keys. Those that are answered `moved` are sent once more, by a newer map: their
+   * shard has proved that it has not decided them, so they go under the number of the other one.
+   */
+  async #sendToShard(
+    requests: readonly WriteRequest[],
+    call: Call,
+  ): Promise<Result<readonly PlacedAnswer[]>> {
+    const { shards, now } = this.#dependencies;
+    const startedAt = now();
+    const map = shards.now;
+    const home = oneShardOf(map, () => requests.flatMap(keysOf));
+    if (!home.ok) return home;
+    const answered = await this.#sendUntilAnswered(home.value, placed(requests, home.value), call);
+    if (!answered.ok) return answered;
+    const answers = answered.value;
+    const moved = requests.filter((_, at) => answers[at]?.kind === 'moved');
+    if (moved.length === 0) return success(answers.filter(isPlaced));
+    const passedMs = now() - startedAt;
+    const later = moved.map((request) => withLess(request, passedMs));
+    const resent = await this.#sendMoved(later, answers.flatMap(movedKeys), home.value, map, call);
+    // Of a pipeline some may be decided: then the others are reported one by one.
+    const isWhole = moved.length === requests.length;
+    if (!resent.ok && isWhole) return resent;
+    let next = 0;
+    return success(
+      answers.map((answer, at) => {
+        if (isPlaced(answer)) return answer;
+        const again = resent.ok ? resent.value[next] : undefined;
+        next += 1;
+        const { problem } = resent.ok ? shardUnknown() : resent;
+        return again ?? unplaced(requests[at], problem.detail);
+      }),
+    );
   }
 
-  async #sendAll(members: readonly SharedCallMember<WriteRequest, WriteAnswer>[]): Promise<void> {
+  async #sendMoved(
+    requests: readonly WriteRequest[],
+    keys: readonly string[],
+    before: ShardId,
+    used: ShardMap,
+    call: Call,
+  ): Promise<Result<readonly PlacedAnswer[]>> {
+    const newer = await this.#dependencies.shards.renewed(used);
+    const home = oneShardOf(newer, () => keys);
+    if (!home.ok) return home;
+    if (home.value === before) return shardUnknown();
+    const answered = await this.#sendUntilAnswered(home.value, placed(requests, home.value), call);
+    if (!answered.ok) return answered;
+    const answers = answered.value.filter(isPlaced);
+    return answers.length === requests.length ? success(answers) : shardUnknown();
+  }
+
+  async #sendAll(
+    shard: ShardId,
+    members: readonly SharedCallMember<WriteRequest, WriteAnswer>[],
+  ): Promise<void> {
     try {
+      const coordinator = this.#dependencies.coordinatorOf(shard);
       const [first] = members;
       if (members.length === 1 && first !== undefined) {
-        first.give(await this.#coordinator.write(first.item));
+        first.give(await coordinator.write(first.item));
         return;
       }
       const requests = members.map(({ item }) => item);
       const give = (answers: AnswerGroup) => {
         for (const [position, answer] of answers) members[position]?.give(answer);
       };
-      give(await this.#coordinator.writeGathered(requests, give));
+      give(await coordinator.writeGathered(requests, give));
     } catch (error) {
       for (const { fail } of members) fail(error);
     }
   }
 
-  async #sendUntilAnswered<Answer>(
+  async #sendUntilAnswered(
+    shard: ShardId,
     requests: readonly WriteRequest[],
-    call: (requests: readonly WriteRequest[]) => Promise<Answer>,
-  ): Promise<Result<Answer>> {
+    call: Call,
+  ): Promise<Result<readonly WriteAnswer[]>> {
     const dependencies = this.#dependencies;
     const startedAt = dependencies.now();
     let sent = requests;
     for (let resends = 0; ; resends += 1) {
       try {
-        return success(await call(sent));
+        return success(await call(dependencies.coordinatorOf(shard), sent, shard));
       } catch (error) {
         const details = {
-          shard: onlyShard,
+          shard,
           method: 'write',
           call: resends + 1,
           error: String(error),
@@ -110,7 +183,7 @@ export class WriteSender {
       const pauseMs = limits.resendPauseMs * 4 ** resends;
       await dependencies.pause(Math.round(pauseMs * (0.5 + Math.random())));
       const passedMs = dependencies.now() - startedAt;
-      sent = requests.map((request) => againAfter(request, passedMs));
+      sent = requests.map((request) => ({ ...withLess(request, passedMs), again: true }));
     }
     return failure('coordinator-unavailable', unknown, {}, retryLater);
   }
@@ -124,7 +197,38 @@ function lengthOf({ ops, checks }: WriteRequest): number {
   return length;
 }
 
-/** A write whose time is over is not executed, but its recorded outcome is still returned. */
-function againAfter(request: WriteRequest, passedMs: number): WriteRequest {
-  return { ...request, again: true, timeoutMs: Math.max(0, request.timeoutMs - passedMs) };
+/** A write after a part of its time. One whose time is over is not executed, but its recorded outcome is still returned. */
+function withLess(request: WriteRequest, passedMs: number): WriteRequest {
+  return { ...request, timeoutMs: Math.max(0, request.timeoutMs - passedMs) };
+}
+
+function keysOf({ ops, checks }: WriteRequest): readonly string[] {
+  return keysOfWrite(ops, checks, anyScript);
+}
+
+/** The writes with ids of their shard, which say who has the outcome. */
+function placed(requests: readonly WriteRequest[], shard: ShardId): readonly WriteRequest[] {
+  return requests.map((request) => {
+    const { id } = request;
+    return shardOfWriteId(id) === shard ? request : { ...request, id: writeIdIn(shard, id) };
+  });
+}
+
+function isPlaced(answer: WriteAnswer): answer is PlacedAnswer {
+  return answer.kind !== 'moved';
+}
+
+function movedKeys(answer: WriteAnswer): readonly string[] {
+  return answer.kind === 'moved' ? answer.keys : [];
+}
+
+/** The answer to a write of a pipeline of which others were decided. */
+function unplaced(request: WriteRequest | undefined, reason: string): PlacedAnswer {
+  return { kind: 'unavailable', id: request?.id ?? '', faults: [], reason, code: null };
+}
+
+function onlyOf(answered: Result<readonly PlacedAnswer[]>): Result<PlacedAnswer> {
+  if (!answered.ok) return answered;
+  const [only] = answered.value;
+  return only === undefined ? shardUnknown() : success(only);
 }

@@ -5,6 +5,7 @@ import type { WriteRefusal } from '../io/refusal.ts';
 import type { BlockedKeys } from '../membership/blocked-keys.ts';
 import { fullRegionsOf } from '../membership/enough-voters.ts';
 import type { AttemptControl } from '../membership/members-parts.ts';
+import type { OwnedSlots } from '../ownership/owned-slots.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import type { PendingWrite } from '../transactions/admission.ts';
 import { type PendingWrites, tooLate } from '../transactions/pending-writes.ts';
@@ -20,6 +21,7 @@ export interface AttemptsParts {
   readonly pendingWrites: PendingWrites;
   readonly transactions: Transactions;
   readonly blocked: BlockedKeys;
+  readonly slots: OwnedSlots;
 }
 
 /**
@@ -94,6 +96,7 @@ export class Attempts implements AttemptControl {
       return true;
     }
     if (part.keyDiscoveryAttempts === 0) return false;
+    if (pendingWrites.moveAway(part)) return true;
     const { length } = part.frame.keys;
     if (length > limits.keysPerWrite) {
       const detail = `its script touches ${length} keys; the limit is ${limits.keysPerWrite}`;

@@ -5,9 +5,11 @@ import { encodeReply } from '../../contracts/reply.ts';
 import { type Decision, holdScript, type SnapshotResult } from '../../contracts/round.ts';
 import { keyOf, type RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
+import { keysOfRead } from '../../shards/read-keys.ts';
 import type { CoordinatorEvent, Ticket } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { WriteRefusal } from '../io/refusal.ts';
+import type { OwnedSlots } from '../ownership/owned-slots.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import { resolutionOf } from '../transactions/resolution.ts';
@@ -49,6 +51,7 @@ export class CoordinatorReads {
   readonly #ready: ReadyBuilder;
   readonly #links: RegionLinks;
   readonly #transactions: Transactions;
+  readonly #slots: OwnedSlots;
   readonly #timeoutMs: number;
   #waiting: PendingRead[] = [];
   readonly #flights = new Map<number, SnapshotFlight>();
@@ -57,11 +60,13 @@ export class CoordinatorReads {
     ready: ReadyBuilder,
     links: RegionLinks,
     transactions: Transactions,
+    slots: OwnedSlots,
     timeoutMs: number,
   ) {
     this.#ready = ready;
     this.#links = links;
     this.#transactions = transactions;
+    this.#slots = slots;
     this.#timeoutMs = timeoutMs;
   }
 
@@ -82,6 +87,11 @@ export class CoordinatorReads {
 
   /** Takes in a read. It is refused at once if too many wait. */
   receive({ ticket, request }: Extract<CoordinatorEvent, { kind: 'read-requested' }>): void {
+    const moved = this.#slots.movedFor(keysOfRead(request));
+    if (moved !== null) {
+      this.#answerMoved(ticket, moved.version);
+      return;
+    }
     if (this.#waiting.length >= limits.readsQueued) {
       const faults = [{ region: '', reason: 'too many reads wait for the coordinator' }];
       this.#ready.reply({ kind: 'read', ticket, answer: { kind: 'unavailable', faults } });
@@ -101,6 +111,19 @@ export class CoordinatorReads {
       unanswered,
       faults: [],
     });
+  }
+
+  /** The shard knows its slots now: reads of other keys are answered so. */
+  onSlotsKnown(): void {
+    this.#waiting = this.#waiting.filter(({ ticket, request }) => {
+      const moved = this.#slots.movedFor(keysOfRead(request));
+      if (moved !== null) this.#answerMoved(ticket, moved.version);
+      return moved === null;
+    });
+  }
+
+  #answerMoved(ticket: Ticket, version: number): void {
+    this.#ready.reply({ kind: 'read', ticket, answer: { kind: 'moved', version } });
   }
 
   /** The shard has no members, so no region can answer. */
@@ -259,6 +282,12 @@ export class CoordinatorReads {
         const ailing = health.kind === 'answering' ? 'it is no voter' : health.reason;
         return { region, reason: leaving?.detail ?? ailing };
       });
+    const { waitsFor } = this.#slots;
+    if (waitsFor !== null) {
+      const answer = { kind: 'unavailable', faults: [{ region: '', reason: waitsFor }] } as const;
+      this.#ready.reply({ kind: 'read', ticket, answer });
+      return;
+    }
     // The last fault of each region.
     const last = new Map([...unable, ...faults].map((fault) => [fault.region, fault]));
     const spent = isSpent(read) ? ({ isUnanswered: true } as const) : {};

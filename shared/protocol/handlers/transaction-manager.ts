@@ -7,6 +7,7 @@ import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { ShardState } from '../io/shard-state.ts';
 import type { BlockedKeys } from '../membership/blocked-keys.ts';
 import type { Members } from '../membership/members.ts';
+import type { OwnedSlots } from '../ownership/owned-slots.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import { outOfMemory } from '../regions/server-refusals.ts';
 import { type PendingWrite, takeBatch } from '../transactions/admission.ts';
@@ -33,6 +34,7 @@ export interface TransactionManagerParts {
   readonly state: ShardState;
   readonly attempts: Attempts;
   readonly members: Members;
+  readonly slots: OwnedSlots;
 }
 
 type Diverged = Extract<Agreement, { kind: 'diverged' }>;
@@ -98,7 +100,9 @@ export class TransactionManager {
       this.decide(transaction);
       ready.schedule(transaction.deadline);
     }
-    pendingWrites.sweep([...links.obstacles, ...this.#parts.members.obstacles]);
+    const { members, slots } = this.#parts;
+    const obstacles = slots.isKnown ? [...links.obstacles, ...members.obstacles] : [];
+    pendingWrites.sweep(obstacles);
     if (pendingWrites.queue.length > 0) this.#parts.attempts.requestBatch();
   }
 

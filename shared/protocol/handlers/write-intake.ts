@@ -5,6 +5,7 @@ import type { Arrival } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { BlockedKeys } from '../membership/blocked-keys.ts';
 import type { Members } from '../membership/members.ts';
+import type { OwnedSlots } from '../ownership/owned-slots.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import type { PendingWrite } from '../transactions/admission.ts';
 import type { EventRouter } from '../transactions/event-router.ts';
@@ -23,6 +24,7 @@ export interface WriteIntakeParts {
   readonly eventRouter: EventRouter;
   readonly members: Members;
   readonly blocked: BlockedKeys;
+  readonly slots: OwnedSlots;
 }
 
 /** Takes in frames: a repeated one finds the answer of the first, others are queued, refused, or may begin at once. */
@@ -35,6 +37,7 @@ export class WriteIntake {
   readonly #eventRouter: EventRouter;
   readonly #members: Members;
   readonly #blocked: BlockedKeys;
+  readonly #slots: OwnedSlots;
 
   constructor(parts: WriteIntakeParts) {
     this.#ready = parts.ready;
@@ -45,6 +48,7 @@ export class WriteIntake {
     this.#eventRouter = parts.eventRouter;
     this.#members = parts.members;
     this.#blocked = parts.blocked;
+    this.#slots = parts.slots;
   }
 
   /**
@@ -87,7 +91,7 @@ export class WriteIntake {
     const { frame, ticket, async } = event;
     const replayed = record.id !== frame.id;
     const answer = { kind: 'decided', record, replayed } as const;
-    const caller = { ticket, ack: frame.ack, until: frame.notAfter };
+    const caller = { ticket, ack: frame.ack, until: frame.notAfter, async };
     const appliedIn =
       frame.ack === 'confirmed' ? this.#pendingConfirmations.appliedIn(record) : null;
     if (appliedIn === null) this.#ready.answer(ticket, answer);
@@ -106,6 +110,10 @@ export class WriteIntake {
     }
     const write = this.#pendingWrites.admit(event, together);
     this.#pendingWrites.addCaller(write, event);
+    if (!this.#slots.isKnown) {
+      this.#pendingWrites.enqueue(write);
+      return null;
+    }
     const isLocked = keys.some((key) => this.#transactions.isLocked(key));
     const isFree = !isLocked && !this.#pendingWrites.queue.waitsFor(keys);
     const obstacles = [...this.#links.obstacles, ...this.#members.obstacles];
@@ -118,6 +126,8 @@ export class WriteIntake {
   #refusalOf({ frame, room, again, abandoned }: Arrival): WriteAnswer | null {
     const { id, bytes, notAfter, keys } = frame;
     if (abandoned !== null) return unavailable(frame, abandoned);
+    const moved = this.#slots.movedFor(keys);
+    if (moved !== null) return moved;
     if (again && notAfter <= this.#ready.now) {
       const events = this.#eventRouter.abandoned(frame, this.#ready.now, tooLate);
       this.#ready.queueEvents(events, frame.callback);
@@ -134,6 +144,8 @@ export class WriteIntake {
       this.#ready.noteLateAnswer();
       return { kind: 'too-late', id };
     }
+    // Until the shard knows its slots it asks no region, so it knows nothing of them.
+    if (!this.#slots.isKnown) return null;
     const refusal = this.#blocked.refusalOf(keys) ?? this.#members.refusal;
     return refusal === null ? null : { kind: 'unavailable', id, ...refusal };
   }

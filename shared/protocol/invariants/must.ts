@@ -6,6 +6,7 @@ import type { ShardState } from '../io/shard-state.ts';
 import type { Stored } from '../io/stored.ts';
 import type { BlockedKeys } from '../membership/blocked-keys.ts';
 import type { Members } from '../membership/members.ts';
+import type { OwnedSlots } from '../ownership/owned-slots.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import type { Rest } from '../regions/rest.ts';
 import type { PendingConfirmations } from '../transactions/pending-confirmations.ts';
@@ -26,6 +27,7 @@ export interface CoordinatorInternals {
   readonly members: Members;
   readonly reads: CoordinatorReads;
   readonly rest: Rest;
+  readonly slots: OwnedSlots;
 }
 
 /**

@@ -8,10 +8,17 @@ import { type CoordinatorInternals, must } from './must.ts';
 /** Claims about the regions, their membership, their leases and the rounds on their way, after each step. */
 
 /** The voters, and the region that is copied. */
-export function checkMembers({ links, members, state, transactions }: CoordinatorInternals): void {
+export function checkMembers(core: CoordinatorInternals): void {
+  const { links, members, state, transactions, slots } = core;
   const { founding, rejoin } = members;
   const copying = links.all.filter(({ membership }) => membership.state === 'copying');
-  must((state.epoch === 0) === founding.isOpen, 'a shard has an epoch once it has members');
+  const isBorn = slots.isKnown && !slots.areNone;
+  must(
+    (state.epoch === 0 && isBorn) === founding.isOpen,
+    'a shard that owns slots has an epoch once it has members',
+  );
+  // Until then the members are those that the last life has left, and none of a shard that owns nothing.
+  if (!slots.isKnown || (state.epoch === 0 && !isBorn)) return;
   must(copying.length <= 1, 'one region is copied at a time');
   must(copying[0] === rejoin.copy?.target, 'the region that is copied has a copy');
   if (founding.isOpen) {

@@ -162,10 +162,11 @@ function checkWakeable({
   links,
   members,
   ready,
+  slots,
 }: CoordinatorInternals): void {
   const { frames: queued } = pendingWrites.queue;
   const { refusal } = members;
-  if (queued.length === 0) return;
+  if (queued.length === 0 || !slots.isKnown) return;
   must(
     refusal === null,
     'queued frames are refused if nothing can be decided (R38)',

@@ -6,6 +6,7 @@ import type { AdminCommand } from '../../contracts/members.ts';
 import type { RoundResult, SnapshotResult } from '../../contracts/round.ts';
 import type { Subscription } from '../../contracts/webhooks-and-feed.ts';
 import type { RegionId, TransactionOrder } from '../../ids.ts';
+import type { ShardMap } from '../../shards/shard-map.ts';
 import type { Room } from './room.ts';
 import type { StoredDecision } from './stored.ts';
 
@@ -35,6 +36,11 @@ export interface Arrival {
   /** The room that is left in storage. */
   readonly room: Room;
 }
+
+/** The registry's answer to the question of `Ready.asksRegistry`, or why there is none. */
+export type MapAnswer =
+  | { readonly kind: 'map'; readonly map: ShardMap }
+  | { readonly kind: 'silent'; readonly reason: string };
 
 /** The events that drive the core. Each comes with the clock's reading (ms) and fresh entropy (hex). */
 export type CoordinatorEvent =
@@ -84,6 +90,8 @@ export type CoordinatorEvent =
       readonly number: number;
       readonly result: ComparisonResult;
     }
+  /** The registry was asked, and has answered or not. */
+  | { readonly kind: 'registry-answered'; readonly answer: MapAnswer }
   /** An operator changes the members. */
   | { readonly kind: 'admin-command'; readonly ticket: Ticket; readonly command: AdminCommand }
   /** The standing subscriptions have changed; these are all. */

@@ -26,6 +26,7 @@ export class ReadyBuilder {
   #persist: StorageWrite[] = [];
   #sends: Send[] = [];
   #comparison: ComparisonRequest | null = null;
+  #asksRegistry = false;
   #replies: CoordinatorReply[] = [];
 
   constructor(clock: Clock) {
@@ -61,6 +62,7 @@ export class ReadyBuilder {
     this.#persist = [];
     this.#sends = [];
     this.#comparison = null;
+    this.#asksRegistry = false;
     this.#replies = [];
   }
 
@@ -100,6 +102,11 @@ export class ReadyBuilder {
     this.#comparison = comparison;
   }
 
+  /** Asks the registry for the map of the shards. */
+  askRegistry(): void {
+    this.#asksRegistry = true;
+  }
+
   /** Gives a reply, once the storage writes of this step are durable. */
   reply(reply: CoordinatorReply): void {
     this.#replies.push(reply);
@@ -135,6 +142,7 @@ export class ReadyBuilder {
       persist: this.#persist,
       sends: this.#sends,
       comparison: this.#comparison,
+      asksRegistry: this.#asksRegistry,
       replies: this.#replies,
       wakeAt: Number.isFinite(this.#wakeAt) ? this.#clock.whenGiven(this.#wakeAt) : null,
       ended: this.ended,

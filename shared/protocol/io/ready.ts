@@ -15,6 +15,7 @@ import type {
   WriteEventBody,
 } from '../../contracts/webhooks-and-feed.ts';
 import type { RegionId, TransactionOrder } from '../../ids.ts';
+import type { Ownership } from '../../shards/shard-map.ts';
 import type { Ticket } from './events.ts';
 import type { CommittedWrite, DecidedWrite, MissedKeys, StoredRegion } from './stored.ts';
 
@@ -101,6 +102,8 @@ export type StorageWrite =
   | { readonly kind: 'unblock'; readonly keys: readonly string[] }
   /** Events about regions for the outbox. */
   | { readonly kind: 'queue-region-events'; readonly events: readonly OutboxRegionEvent[] }
+  /** The shard owns these slots from now on (rule R49). */
+  | { readonly kind: 'own'; readonly ownership: Ownership }
   /** True if nothing is open at any voter (rule R44). */
   | { readonly kind: 'rest'; readonly isResting: boolean }
   /**
@@ -166,6 +169,8 @@ export interface Ready {
   readonly sends: readonly Send[];
   /** The slice to compare, once; null: none. */
   readonly comparison: ComparisonRequest | null;
+  /** True: the registry is to be asked for the map, once. The end of that is the event `registry-answered`. */
+  readonly asksRegistry: boolean;
   readonly replies: readonly CoordinatorReply[];
   /** When a `tick` event is due, by the clock that steps are given, ms; null: not before another event. */
   readonly wakeAt: number | null;

@@ -6,6 +6,7 @@ import type { BlockedKey, OutCause } from '../../contracts/members.ts';
 import type { RoundPair } from '../../contracts/round.ts';
 import type { Callback, Subscription } from '../../contracts/webhooks-and-feed.ts';
 import type { RegionId, TransactionOrder } from '../../ids.ts';
+import type { Ownership } from '../../shards/shard-map.ts';
 
 /** A commit as storage keeps it. */
 export interface StoredDecision {
@@ -87,6 +88,8 @@ export interface Stored {
   readonly subscriptions: readonly Subscription[];
   /** No voter holds a lock, and nothing is on its way to one (rule R44). */
   readonly isResting: boolean;
+  /** The slots that the shard owns; null if it has never had an answer of the registry. */
+  readonly ownership: Ownership | null;
 }
 
 /** A committed write, as the change feed and confirmations report it. */

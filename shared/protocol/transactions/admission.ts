@@ -13,6 +13,8 @@ export interface Caller {
   readonly ack: WriteFrame['ack'];
   /** When it stops waiting for a confirmation, ms. */
   readonly until: number;
+  /** True: it hears that the frame was taken in, as soon as the shard knows that it owns the keys. */
+  readonly async: boolean;
 }
 
 /** A frame that has been admitted and is not decided. */
@@ -28,7 +30,7 @@ export interface PendingWrite {
   readonly admittedBytes: number;
   /** The first arrival of those that came in together with it, in order; null if it came alone. */
   readonly together: number | null;
-  readonly callers: Caller[];
+  callers: Caller[];
   attempts: number;
   /** The number of attempts that only found keys which its script touches and does not list. */
   keyDiscoveryAttempts: number;

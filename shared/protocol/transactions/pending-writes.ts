@@ -4,6 +4,7 @@ import { limits } from '../../limits.ts';
 import type { Arrival } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { LiveWrite } from '../io/view.ts';
+import type { OwnedSlots } from '../ownership/owned-slots.ts';
 import { FrameQueue, type PendingWrite } from './admission.ts';
 import type { EventRouter } from './event-router.ts';
 
@@ -12,6 +13,7 @@ export class PendingWrites {
   readonly queue = new FrameQueue();
   readonly #ready: ReadyBuilder;
   readonly #eventRouter: EventRouter;
+  readonly #slots: OwnedSlots;
   readonly #pending = new Map<WriteId, PendingWrite>();
   readonly #pendingByKey = new Map<string, PendingWrite>();
   readonly #unavailable = new Map<WriteId, LiveWrite & { kind: 'unavailable' }>();
@@ -19,9 +21,10 @@ export class PendingWrites {
   /** Of all that were admitted and are not answered: undecided ones take memory as well as queued ones. */
   #pendingBytes = 0;
 
-  constructor(ready: ReadyBuilder, eventRouter: EventRouter) {
+  constructor(ready: ReadyBuilder, eventRouter: EventRouter, slots: OwnedSlots) {
     this.#ready = ready;
     this.#eventRouter = eventRouter;
+    this.#slots = slots;
   }
 
   /** Every admitted frame that is not answered, by its id. */
@@ -101,8 +104,33 @@ export class PendingWrites {
 
   /** One more caller waits for the frame; one that does not wait is answered that it has been taken in. */
   addCaller(write: PendingWrite, { async, ticket, frame }: Arrival): void {
-    if (async) this.#ready.answer(ticket, { kind: 'accepted', id: write.frame.id });
-    else write.callers.push({ ticket, ack: frame.ack, until: frame.notAfter });
+    // A frame that was taken in has nobody to hear that its keys belong to another shard.
+    if (async && this.#slots.isKnown) this.#accept(write, ticket);
+    else write.callers.push({ ticket, ack: frame.ack, until: frame.notAfter, async });
+  }
+
+  /** The shard knows its slots now: frames for keys of others are answered so, and callers that only hand in hear it. */
+  onSlotsKnown(): void {
+    for (const write of this.queue.take(({ frame }) => !this.#slots.own(frame.keys))) {
+      this.moveAway(write);
+    }
+    for (const write of this.queue.frames) {
+      for (const { ticket, async } of write.callers) if (async) this.#accept(write, ticket);
+      write.callers = write.callers.filter(({ async }) => !async);
+    }
+  }
+
+  #accept({ frame }: PendingWrite, ticket: Arrival['ticket']): void {
+    this.#ready.answer(ticket, { kind: 'accepted', id: frame.id });
+  }
+
+  /** Answers that another shard owns the keys of a frame. True if it does; no attempt is under way, and none will start. */
+  moveAway(write: PendingWrite): boolean {
+    const moved = this.#slots.movedFor(write.frame.keys);
+    if (moved === null) return false;
+    this.forget(write);
+    for (const { ticket } of write.callers) this.#ready.answer(ticket, moved);
+    return true;
   }
 
   /** Queues a frame that cannot go, or not again before `write.retryAt`. */
@@ -161,8 +189,9 @@ export class PendingWrites {
   /** Gives up the queued frames whose time is over, and plans for the others. */
   sweep(obstacles: readonly RegionFault[]): void {
     const { now } = this.#ready;
+    const reason = this.#slots.waitsFor ?? tooLate;
     for (const write of this.queue.take(({ frame }) => frame.notAfter <= now)) {
-      this.giveUp(write, obstacles.length > 0 ? obstacles : write.faults, tooLate);
+      this.giveUp(write, obstacles.length > 0 ? obstacles : write.faults, reason);
     }
     for (const write of this.queue.frames) {
       this.noteObstacles(write, obstacles);
