@@ -6,6 +6,7 @@
 import type { TransactionOrder } from '../ids.ts';
 import type { Bytes } from './bytes.ts';
 import type { Check, Operation } from './frame.ts';
+import type { Share } from './joint.ts';
 import type { RawReply } from './reply.ts';
 
 /**
@@ -19,6 +20,11 @@ export interface Decision {
   readonly transaction: TransactionOrder;
   readonly outcome: 'commit' | 'abort';
   readonly keys: readonly string[];
+  /**
+   * Of a commit of a joint transaction: the shares of the other shards. The region applies those whose locks are all there
+   * in the same script, so that nobody reads half of it.
+   */
+  readonly otherShares?: readonly Share[];
 }
 
 /** One part of a transaction: one write's checks and operations. */
