@@ -1,5 +1,6 @@
 import { InvariantViolation } from '../../assert.ts';
 import type { CoordinatorReads } from '../handlers/coordinator-reads.ts';
+import type { Loans } from '../handlers/loans.ts';
 import type { CoordinatorConfig } from '../io/config.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { ShardState } from '../io/shard-state.ts';
@@ -26,6 +27,7 @@ export interface CoordinatorInternals {
   readonly members: Members;
   readonly reads: CoordinatorReads;
   readonly rest: Rest;
+  readonly loans: Loans;
 }
 
 /**

@@ -1,6 +1,7 @@
 /** The settings of a coordinator. */
 
 import type { RegionId, ShardId } from '../../ids.ts';
+import type { Ownership } from './ownership.ts';
 
 /** The settings of an instance, constant for its life. */
 export interface CoordinatorConfig {
@@ -12,6 +13,8 @@ export interface CoordinatorConfig {
    * absent: an operator has to found it.
    */
   readonly source?: RegionId | null;
+  /** The owners of all keys; null or absent: this shard owns every key. */
+  readonly ownership?: Ownership | null;
   /** With fewer voters nothing is written. */
   readonly minVoters: number;
   /** A voter without a usable answer for this time is evicted, ms. */

@@ -119,11 +119,13 @@ export class Rejoin {
     const whole = membership.whole && !isForceRecovered(link);
     const replaces = membership.whole ? link.former : [];
     const agreed = membership.whole ? link.agreed : null;
-    this.#copy = new Copy(link, token, { whole, replaces, agreed, startedAt: now });
+    const isDoubtful = (source: RegionLink, key: string) =>
+      this.#parts.loans.isLent(key) || source.unacknowledged.hasJointCommitOn([key]);
+    this.#copy = new Copy(link, token, { whole, replaces, agreed, startedAt: now, isDoubtful });
   }
 
   #advanceCopy(copy: Copy): void {
-    const { ready, config, state, attempts } = this.#parts;
+    const { ready, config, state, attempts, loans } = this.#parts;
     const { health, leaving } = copy.target;
     if (health.kind !== 'answering') {
       ready.schedule(health.since + config.outAfterMs);
@@ -136,13 +138,14 @@ export class Rejoin {
     if (copy.source?.isVoter !== true || copy.source.isQuarantined)
       copy.readFrom(this.#bestSource());
     if (this.#pauseOrFinish(copy)) return;
-    const isStill = attempts.undecided === 0 && copy.source?.unacknowledged.count === 0;
+    const isOpen = attempts.undecided > 0 || loans.count > 0;
+    const isStill = !isOpen && copy.source?.unacknowledged.count === 0;
     copy.plan(state.sequence, isStill);
   }
 
   /** Begins and ends write pauses. True if the copy is over: the region votes again, or cannot. */
   #pauseOrFinish(copy: Copy): boolean {
-    const { ready, attempts } = this.#parts;
+    const { ready, attempts, loans } = this.#parts;
     const { now } = ready;
     const { leaving, refusals } = copy.target;
     if (copy.isComplete && refusals.isFull && leaving !== null) {
@@ -150,7 +153,8 @@ export class Rejoin {
       this.fail({ ...leaving, detail: 'its server is out of memory' });
       return true;
     }
-    if (copy.isComplete && attempts.undecided === 0 && this.#leasesAreOver(copy.target)) {
+    const isOpen = attempts.undecided > 0 || loans.count > 0;
+    if (copy.isComplete && !isOpen && this.#leasesAreOver(copy.target)) {
       this.#return(copy);
       return true;
     }

@@ -65,6 +65,12 @@ export class PendingWrites {
     return this.#unavailable.get(id) ?? { kind: 'unknown' };
   }
 
+  /** The position among all arrivals of something that is no frame. */
+  takeArrival(): number {
+    this.#arrivals += 1;
+    return this.#arrivals;
+  }
+
   /** The position that the next frame gets among all arrivals. */
   get nextArrival(): number {
     return this.#arrivals + 1;
@@ -92,6 +98,7 @@ export class PendingWrites {
       isTooLarge: false,
       retryAt: 0,
       faults: [],
+      isOrdered: false,
     };
     this.#pending.set(frame.id, write);
     this.#pendingBytes += frame.bytes;
@@ -163,6 +170,14 @@ export class PendingWrites {
     const { now } = this.#ready;
     for (const write of this.queue.take(({ frame }) => frame.notAfter <= now)) {
       this.giveUp(write, obstacles.length > 0 ? obstacles : write.faults, tooLate);
+    }
+    for (const claim of this.queue.claims) {
+      if (claim.until > now) {
+        this.#ready.schedule(claim.until);
+        continue;
+      }
+      this.queue.removeClaim(claim);
+      claim.expire();
     }
     for (const write of this.queue.frames) {
       this.noteObstacles(write, obstacles);
