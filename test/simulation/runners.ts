@@ -64,6 +64,8 @@ export const runners = {
   founding: (): Promise<Runner> => import('./founding-run.ts'),
   /** More clients than connections, with regions that hang and return. */
   saturation: (): Promise<Runner> => import('./saturation-run.ts'),
+  /** Coordinators of several shards over the same regions, in bad weather. */
+  shards: (): Promise<Runner> => import('./shards-run.ts'),
   /** One coordinator on an object's SQLite, with the platform's bounds. */
   storage: (): Promise<Runner> => import('./storage-run.ts'),
 } as const;
