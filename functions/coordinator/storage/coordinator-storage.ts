@@ -3,7 +3,12 @@ import { assert, unreachable } from '../../../shared/assert.ts';
 import type { Retention } from '../../../shared/config/configuration.ts';
 import type { WriteRecord } from '../../../shared/contracts/coordinator.ts';
 import type { RoundPair } from '../../../shared/contracts/round.ts';
-import { keyOf, type RegionId, type TransactionOrder, type WriteId } from '../../../shared/ids.ts';
+import {
+  keyOf,
+  type RegionId,
+  type TransactionOrder,
+  type WriteId,
+} from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import type { RecordedWrite } from '../../../shared/protocol/io/events.ts';
 import type { StorageWrite } from '../../../shared/protocol/io/ready.ts';
@@ -18,6 +23,7 @@ import { outboxEventsOf, outboxRegionEventsOf } from '../../../shared/webhooks/e
 import { ChangeLog } from './change-log.ts';
 import { convertToLog } from './convert-to-log.ts';
 import { KeptAnswers } from './kept-answers.ts';
+import { JointCommits, LoanStorage, sharesOf } from './loan-storage.ts';
 import { committedWriteOf } from './log-step.ts';
 import { stepOf } from './logged-writes.ts';
 import { MemberStorage } from './member-storage.ts';
@@ -26,7 +32,13 @@ import { RequestStorage } from './request-storage.ts';
 import { ScriptStorage } from './script-storage.ts';
 import type { SqlObjectStorage } from './sql.ts';
 import { StepLog } from './step-log.ts';
-import { convertFromFormat1, formatOf, storageFormat } from './storage-format.ts';
+import {
+  convertFromFormat1,
+  formatOf,
+  isCurrent,
+  jointStorageFormat,
+  storageFormat,
+} from './storage-format.ts';
 import { SubscriptionStorage } from './subscription-storage.ts';
 
 const schema = `
@@ -50,6 +62,7 @@ export class CoordinatorStorage {
   readonly members: MemberStorage;
   readonly requests: RequestStorage;
   readonly scripts: ScriptStorage;
+  readonly jointCommits: JointCommits;
   readonly #storage: SqlObjectStorage;
   readonly #retention: Retention;
   readonly #log: StepLog;
@@ -68,6 +81,9 @@ export class CoordinatorStorage {
   readonly #pairs = new Map<RegionId, RoundPair>();
   /** The commits that some voter has yet to acknowledge, each with the position of its step, in the order of the log. */
   readonly #unconfirmed = new Map<string, number>();
+  readonly #loans: LoanStorage;
+  /** The storage has the format of one that has taken part in a joint write. */
+  #isJoint = false;
 
   constructor(storage: SqlObjectStorage, retention: Retention) {
     this.#storage = storage;
@@ -81,6 +97,8 @@ export class CoordinatorStorage {
     this.members = new MemberStorage(storage);
     this.requests = new RequestStorage(storage);
     this.scripts = new ScriptStorage(storage);
+    this.#loans = new LoanStorage(storage);
+    this.jointCommits = new JointCommits(this.#log);
   }
 
   /**
@@ -93,7 +111,7 @@ export class CoordinatorStorage {
     const { sql } = this.#storage;
     const format = formatOf(sql);
     this.#lookAtRoom();
-    if (format === storageFormat) {
+    if (isCurrent(format)) {
       // Only reads, so that a full storage can be pruned before anything is written.
       this.#log.begin();
       this.#load();
@@ -106,7 +124,8 @@ export class CoordinatorStorage {
       const unconfirmed = this.#load();
       const generation = this.#meta('generation') ?? now;
       const incarnation = (this.#meta('incarnation') ?? 0) + 1;
-      if (format !== storageFormat) this.#setMeta('format', storageFormat);
+      if (!isCurrent(format)) this.#setMeta('format', storageFormat);
+      this.#isJoint = format === jointStorageFormat;
       if (format === null) this.#setMeta('generation', generation);
       this.#setMeta('incarnation', incarnation);
       this.#plainKeysUntil = this.#meta('plain_keys_until') ?? 0;
@@ -123,6 +142,8 @@ export class CoordinatorStorage {
         missed: this.members.missed(),
         blocked: this.members.blocked(),
         subscriptions: this.subscriptions.all(),
+        loans: this.#loans.all(),
+        jointCommits: this.jointCommits.all(),
         isResting: this.#isResting,
       };
     });
@@ -134,6 +155,7 @@ export class CoordinatorStorage {
     this.#writesBegun += 1;
     this.#orFail(() =>
       this.#storage.transactionSync(() => {
+        this.#noteJoint(writes);
         this.#addToLog(writes);
         for (const write of writes) this.#writeOne(write);
       }),
@@ -192,10 +214,10 @@ export class CoordinatorStorage {
     return this.#unconfirmed.has(keyOf(transaction));
   }
 
-  /** The position of the first step with an unconfirmed commit, or that of the next step. */
+  /** The position of the first step with a commit that is unconfirmed, or owed to a guest, or that of the next step. */
   get open(): number {
     const [first = this.#log.next] = this.#unconfirmed.values();
-    return first;
+    return Math.min(first, this.jointCommits.first ?? first);
   }
 
   /** Decisions about transactions up to and including this one may have been dropped. */
@@ -279,9 +301,13 @@ export class CoordinatorStorage {
     for (const { transaction } of step.decisions) {
       this.#unconfirmed.set(keyOf(transaction), position);
     }
+    this.jointCommits.note(writes, position);
     for (const { transaction } of step.confirmed) this.#unconfirmed.delete(keyOf(transaction));
     const pairs = Object.fromEntries(this.#pairs);
-    const head = { now: this.#now, open: this.open, isResting: this.#isResting, pairs };
+    const { open } = this;
+    const { guests } = this.jointCommits;
+    const small = { now: this.#now, open, isResting: this.#isResting, pairs };
+    const head = guests === null ? small : { ...small, guests };
     if (!step.isNotEmpty) {
       this.#log.keepHead(head);
       return;
@@ -289,6 +315,15 @@ export class CoordinatorStorage {
     const { at, sequence } = step;
     this.#grownBytes += this.#log.append({ ...step, head }, at, sequence);
     this.#grownSteps += 1;
+  }
+
+  /** A release that does not know joint writes must not read this storage any more. */
+  #noteJoint(writes: readonly StorageWrite[]): void {
+    const takesPart = (write: StorageWrite) =>
+      write.kind === 'lend' || (write.kind === 'commit' && write.joint !== undefined);
+    if (this.#isJoint || !writes.some(takesPart)) return;
+    this.#setMeta('format', jointStorageFormat);
+    this.#isJoint = true;
   }
 
   /** Stores the parts of a write that have tables of their own. */
@@ -336,6 +371,19 @@ export class CoordinatorStorage {
       case 'prove':
         this.prove();
         break;
+      case 'lend':
+        this.#loans.add(write.loan);
+        break;
+      case 'loan-commit': {
+        this.#loans.end(write.transaction);
+        const keys = valuesAmong(write.keys).map((key) => [key, write.sequence] as const);
+        for (const region of write.missedBy) this.members.miss({ region, keys });
+        break;
+      }
+      case 'loan-abort':
+        this.#loans.end(write.transaction);
+        break;
+      case 'guest-acknowledged':
       case 'confirm':
       case 'rest':
       case 'clock':
@@ -355,7 +403,7 @@ export class CoordinatorStorage {
     this.requests.begin();
     this.scripts.begin();
     this.#answers.begin();
-    if (format === storageFormat) return;
+    if (isCurrent(format)) return;
     this.#log.begin();
     if (format === null) return;
     convertToLog({ sql, log: this.#log, answers: this.#answers, outbox: this.subscriptions });
@@ -373,7 +421,7 @@ export class CoordinatorStorage {
     const key = keyOf(transaction);
     for (const { decisions } of this.#log.stepsWithCommit(transaction)) {
       const found = decisions.find((one) => keyOf(one.transaction) === key);
-      if (found !== undefined) return { transaction, keys: found.keys };
+      if (found !== undefined) return { transaction, keys: found.keys, ...sharesOf(found) };
     }
     return null;
   }
@@ -382,11 +430,14 @@ export class CoordinatorStorage {
   #readUnconfirmed(open: number): readonly UnconfirmedDecision[] {
     const decisions = new Map<string, UnconfirmedDecision>();
     for (const step of this.#log.stepsFrom(open)) {
-      for (const { transaction, keys, sequence, writes } of step.decisions) {
+      for (const decision of step.decisions) {
+        const { transaction, keys, sequence, writes } = decision;
+        this.jointCommits.load(transaction, step.position);
         const committed = writes.filter(({ record }) => record.sequence !== null);
         decisions.set(keyOf(transaction), {
           transaction,
           keys,
+          ...sharesOf(decision),
           sequence,
           writes: committed.map(committedWriteOf),
         });
@@ -413,4 +464,11 @@ export class CoordinatorStorage {
 }
 
 /** The writes that change the small state of a coordinator. */
-const ofHead: ReadonlySet<StorageWrite['kind']> = new Set(['clock', 'rest', 'region', 'forget']);
+const ofHead: ReadonlySet<StorageWrite['kind']> = new Set([
+  'clock',
+  'rest',
+  'region',
+  'forget',
+  'guest-acknowledged',
+  'loan-abort',
+]);

@@ -1,4 +1,5 @@
 /** Finds the part of a step's storage writes that belongs in the log. */
+import { assert } from '../../../shared/assert.ts';
 import type { WriteRecord } from '../../../shared/contracts/coordinator.ts';
 import type { MemberChange } from '../../../shared/contracts/members.ts';
 import type { StorageWrite } from '../../../shared/protocol/io/ready.ts';
@@ -28,11 +29,20 @@ export function stepOf(writes: readonly StorageWrite[]): LoggedWrites {
   for (const write of writes) {
     switch (write.kind) {
       case 'commit':
-        decisions.push(write);
+        decisions.push(homeDecisionOf(write));
         sequence = Math.max(sequence, write.sequence);
         now = Math.max(now, write.now);
         at = Math.max(at, ...write.writes.map(({ record }) => record.decidedAt));
         break;
+      case 'loan-commit':
+        decisions.push(loanDecisionOf(write));
+        sequence = Math.max(sequence, write.sequence);
+        now = Math.max(now, write.now);
+        at = Math.max(at, write.at);
+        break;
+      case 'loan-abort':
+        now = Math.max(now, write.now);
+        continue;
       case 'reject':
         rejected.push(...write.writes.map(({ record }) => record));
         now = Math.max(now, write.now);
@@ -72,4 +82,21 @@ export function stepOf(writes: readonly StorageWrite[]): LoggedWrites {
     isNotEmpty = true;
   }
   return { decisions, rejected, abandoned, members, confirmed, now, at, sequence, isNotEmpty };
+}
+
+type Write<Kind> = Extract<StorageWrite, { kind: Kind }>;
+
+function homeDecisionOf({ joint, ...write }: Write<'commit'>): LoggedDecision {
+  if (joint === undefined) return write;
+  const { now, shares } = joint;
+  const [own, ...otherShares] = shares;
+  assert(own !== undefined, 'the first share of a joint commit is that of home');
+  return { ...write, joint: { otherShares, own: { shard: own.shard, now } } };
+}
+
+/** The keys of a loan have changed by a write that stands in the log of its home. */
+function loanDecisionOf(write: Write<'loan-commit'>): LoggedDecision {
+  const { transaction, keys, sequence, otherShares, name, homeSequence } = write;
+  const home = { name, sequence: homeSequence };
+  return { transaction, keys, sequence, writes: [], joint: { otherShares, home } };
 }
