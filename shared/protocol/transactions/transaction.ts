@@ -72,7 +72,7 @@ export class Transaction {
     voters: readonly RegionId[],
     now: number,
     deadline: number,
-    { joint, ownKeys }: JointOrigin,
+    { joint, ownKeys }: JointOrigin = originOfOne(parts),
   ) {
     this.order = order;
     this.parts = parts;
@@ -290,6 +290,11 @@ export class Transaction {
       key !== undefined && frame.keys.includes(key) ? [part] : [],
     );
   }
+}
+
+/** A transaction of this shard alone. */
+export function originOfOne(parts: readonly PendingWrite[]): JointOrigin {
+  return { ownKeys: [...new Set(parts.flatMap((part) => part.frame.keys))], joint: null };
 }
 
 function emptyVoter(): Voter {

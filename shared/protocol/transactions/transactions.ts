@@ -3,7 +3,7 @@ import { compareOrder, keyOf, type RegionId, type TransactionOrder } from '../..
 import { areAll, everyKey } from '../../reserved-keys.ts';
 import type { PendingWrite } from './admission.ts';
 import type { Loan } from './loan.ts';
-import { type JointOrigin, Transaction } from './transaction.ts';
+import { type JointOrigin, originOfOne, Transaction } from './transaction.ts';
 
 /** The holder of a key: an undecided transaction, or a loan to one of another shard. */
 export type Holder = Transaction | Loan;
@@ -169,9 +169,4 @@ export class Transactions {
   #hold(transaction: Transaction): void {
     for (const key of transaction.ownKeys) this.#holders.set(key, transaction);
   }
-}
-
-/** A transaction of this shard alone. */
-function originOfOne(parts: readonly PendingWrite[]): JointOrigin {
-  return { ownKeys: [...new Set(parts.flatMap((part) => part.frame.keys))], joint: null };
 }
