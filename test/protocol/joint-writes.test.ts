@@ -336,3 +336,39 @@ describe('a conclusion', () => {
     expect(shards.stepsOf(0).at(-1)?.ended).toContain('later incarnation');
   });
 });
+
+describe('a divergence in a joint write', () => {
+  it('is told to the guests: each evicts the region that computed other results', () => {
+    const shards = new ShardsHarness();
+    shards.regions.get('far')?.run('SET', 'a1', 'changed around Lockstep');
+    const operations = [
+      { kind: 'read', args: ['GET', 'a1'], writes: [], reads: [1], reply: null, seed: null },
+    ] as const;
+    const frame = writeTo(['a0', 'a1']);
+    const ticket = shards.write(0, { ...frame, operations: [...operations, ...frame.operations] });
+    for (const kind of ['join', 'join-answer', 'joint-round'] as const) shards.deliver(kind);
+    expect(conclusionOf(shards).minority).toEqual(['far']);
+    shards.deliver('conclude');
+    for (const shard of [0, 1]) {
+      const far = shards.coreOf(shard).status().regions.find(({ region }) => region === 'far');
+      expect(far?.cause).toBe('diverged');
+    }
+    expect(shards.answerTo(ticket)).toBeNull();
+  });
+
+  it('blocks the keys of each shard if no majority says which are right', () => {
+    const shards = new ShardsHarness(2, ['near', 'far']);
+    shards.regions.get('far')?.run('SET', 'a1', 'changed around Lockstep');
+    const operations = [
+      { kind: 'read', args: ['GET', 'a1'], writes: [], reads: [1], reply: null, seed: null },
+    ] as const;
+    const frame = writeTo(['a0', 'a1']);
+    shards.write(0, { ...frame, operations: [...operations, ...frame.operations] });
+    for (const kind of ['join', 'join-answer', 'joint-round'] as const) shards.deliver(kind);
+    shards.deliver('conclude');
+    expect([...shards.tablesOf(1).blocked.keys()]).toEqual(['a1']);
+    const refused = shards.write(0, writeTo(['b0', 'a1']));
+    for (const kind of ['join', 'join-answer'] as const) shards.deliver(kind);
+    expect(shards.answerTo(refused)).toMatchObject({ kind: 'unavailable', code: 'diverged' });
+  });
+});

@@ -66,6 +66,8 @@ export const runners = {
   saturation: (): Promise<Runner> => import('./saturation-run.ts'),
   /** Coordinators of several shards over the same regions, in bad weather. */
   shards: (): Promise<Runner> => import('./shards-run.ts'),
+  /** Scenes of joint writes, by hand; a seed names one. */
+  scenes: (): Promise<Runner> => import('./scenes-run.ts'),
   /** One coordinator on an object's SQLite, with the platform's bounds. */
   storage: (): Promise<Runner> => import('./storage-run.ts'),
 } as const;

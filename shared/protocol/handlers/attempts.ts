@@ -74,7 +74,7 @@ export class Attempts implements AttemptControl {
     guests: readonly KeysOfShard[],
   ): void {
     const { transactions, ready, shards, conclusions } = this.#parts;
-    const isOrdered = parts.some((part) => part.isOrdered);
+    const isOrdered = parts.some((part) => part.isOrdered === true);
     const deadlineMs = limits.loanRequestTimeoutMs * (guests.length + 1);
     const transaction = transactions.begin(parts, voters, ready.now, deadlineMs, (order) => ({
       ownKeys: shards.ownAmong(keysOf(parts)),

@@ -51,7 +51,7 @@ export interface PendingWrite {
   /** The regions at fault for the failure of the last attempt. */
   faults: readonly RegionFault[];
   /** A shard did not lend its keys at once: from now on each shard is asked in turn, and waits (rule R61). */
-  isOrdered: boolean;
+  isOrdered?: boolean;
 }
 
 /**
@@ -248,7 +248,7 @@ export function takeBatch(
       return false;
     }
     const shards = shardsOf(keys);
-    if (write.isOrdered && shards !== '') {
+    if (write.isOrdered === true && shards !== '') {
       // It holds nothing before its turn in the order of the shards.
       alone.push([write]);
       return true;

@@ -98,7 +98,6 @@ export class PendingWrites {
       isTooLarge: false,
       retryAt: 0,
       faults: [],
-      isOrdered: false,
     };
     this.#pending.set(frame.id, write);
     this.#pendingBytes += frame.bytes;
