@@ -332,8 +332,8 @@ export class CoordinatorCore implements CoordinatorView {
     const hasMembers = !this.#members.founding.isOpen;
     const isCalm = hasMembers && !this.busy && this.#links.areCalm;
     const hasChanged = this.#state.epoch !== epochBefore;
-    const stirs = hasChanged || this.#ready.sendsPrepares || this.#ready.lends;
-    this.#rest.note({ isCalm, stirs });
+    const { lends } = this.#ready;
+    this.#rest.note({ isCalm, stirs: hasChanged || this.#ready.sendsPrepares || lends });
   }
 
   #takeUpUnconfirmed(): void {

@@ -347,13 +347,13 @@ export const shardMutants: readonly Mutant[] = [
     [
       {
         file: rejoin,
-        find: '|| loans.count > 0;\n    if (copy.isComplete',
-        replace: '|| loans.count > 999;\n    if (copy.isComplete',
+        find: 'return this.#parts.loans.count === 0 && this',
+        replace: 'return this',
       },
       {
         file: rejoin,
-        find: '|| loans.count > 0;\n    const isStill',
-        replace: '|| loans.count > 999;\n    const isStill',
+        find: 'attempts.undecided > 0 || loans.count > 0',
+        replace: 'attempts.undecided > 0',
       },
     ],
     5,
@@ -391,7 +391,7 @@ export const shardMutants: readonly Mutant[] = [
   inScene(
     'R44',
     'a-loan-is-given-at-rest',
-    [{ file: core, find: ' || this.#ready.lends;', replace: ';' }],
+    [{ file: core, find: 'sendsPrepares || lends', replace: 'sendsPrepares && !lends' }],
     14,
   ),
 ];

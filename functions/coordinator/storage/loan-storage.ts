@@ -118,7 +118,7 @@ export class JointCommits {
   }
 
   /** The guests that have not acknowledged, for the small state; null if there are none. */
-  get guests(): LogHead['guests'] | null {
+  get guests(): NonNullable<LogHead['guests']> | null {
     if (this.#unacknowledged.size === 0) return null;
     return Object.fromEntries([...this.#unacknowledged].map(([key, { guests }]) => [key, guests]));
   }

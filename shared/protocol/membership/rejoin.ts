@@ -145,7 +145,7 @@ export class Rejoin {
 
   /** Begins and ends write pauses. True if the copy is over: the region votes again, or cannot. */
   #pauseOrFinish(copy: Copy): boolean {
-    const { ready, attempts, loans } = this.#parts;
+    const { ready, attempts } = this.#parts;
     const { now } = ready;
     const { leaving, refusals } = copy.target;
     if (copy.isComplete && refusals.isFull && leaving !== null) {
@@ -153,8 +153,7 @@ export class Rejoin {
       this.fail({ ...leaving, detail: 'its server is out of memory' });
       return true;
     }
-    const isOpen = attempts.undecided > 0 || loans.count > 0;
-    if (copy.isComplete && !isOpen && this.#leasesAreOver(copy.target)) {
+    if (copy.isComplete && attempts.undecided === 0 && this.#mayReturn(copy.target)) {
       this.#return(copy);
       return true;
     }
@@ -178,6 +177,11 @@ export class Rejoin {
     this.#members.set(target, { state: 'voter', since: ready.now, leaving: null }, 'returned');
     this.#members.note(target.region, 'returned', null, 'it has been copied, and votes again');
     attempts.requestBatch();
+  }
+
+  /** No loan is open (R69), and no lease of a region without a vote is left. */
+  #mayReturn(target: RegionLink): boolean {
+    return this.#parts.loans.count === 0 && this.#leasesAreOver(target);
   }
 
   /** No region without a vote may serve strong reads any more: after a force-recovery one may still have a lease. */

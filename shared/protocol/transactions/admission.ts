@@ -83,7 +83,8 @@ function placeOf({ frame: { priority }, arrival }: PendingWrite): Place {
 }
 
 function comesFirst(a: Place, b: Place): boolean {
-  return a.priority === b.priority ? a.arrival < b.arrival : a.priority > b.priority;
+  if (a.priority !== b.priority) return a.priority > b.priority;
+  return a.arrival < b.arrival;
 }
 
 /**
@@ -98,11 +99,6 @@ export class FrameQueue {
 
   get length(): number {
     return this.#frames.length;
-  }
-
-  /** True if no frame and no claim waits. */
-  get isEmpty(): boolean {
-    return this.#frames.length === 0 && this.#claims.length === 0;
   }
 
   get bytes(): number {
@@ -121,7 +117,8 @@ export class FrameQueue {
 
   /** True if a queued frame names one of `keys`. */
   waitsFor(keys: readonly string[]): boolean {
-    if (areAll(keys)) return !this.isEmpty;
+    if (areAll(keys) && this.#claims.length > 0) return true;
+    if (areAll(keys)) return this.#frames.length > 0;
     return this.#waitedKeys.has(everyKey) || keys.some((key) => this.#waitedKeys.has(key));
   }
 

@@ -125,11 +125,12 @@ export class Transaction {
   }
 
   #prepareAt(now: number): Prepare {
+    const { parts } = this;
     return {
       transaction: this.order,
       keys: this.keys,
       now,
-      parts: this.parts.map(({ frame: { checks, operations, continueOnError } }) => ({
+      parts: parts.map(({ frame: { checks, operations, continueOnError } }) => ({
         checks,
         operations: operations.map((operation) => operationAt(operation, now)),
         continueOnError,

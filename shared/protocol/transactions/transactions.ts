@@ -94,7 +94,8 @@ export class Transactions {
 
   /** True if an undecided transaction locks the key; `everyKey` is locked by any of them. */
   isLocked(key: string): boolean {
-    if (key === everyKey) return this.#undecided.size > 0 || this.#loans.size > 0;
+    if (key === everyKey && this.#loans.size > 0) return true;
+    if (key === everyKey) return this.#undecided.size > 0;
     return this.#holders.has(key) || this.#holders.has(everyKey);
   }
 
