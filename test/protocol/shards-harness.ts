@@ -22,8 +22,18 @@ export interface Message {
   readonly call?: LoanCall;
   readonly round?: JointRound;
   deliver(): void;
+  /** It arrives once more, now, and nobody waits for what comes of it. */
+  repeat(): void;
   /** It is lost; whoever waits for an answer learns that. */
   lose(): void;
+  /** It is lost, and nobody learns that before the time for its answer is over. */
+  drop(): void;
+}
+
+/** Somebody waits for an answer until a moment, ms. */
+interface Awaited {
+  readonly until: number;
+  end(): void;
 }
 
 /** One life of the coordinator of a shard, whose storage is durable at once. */
@@ -58,6 +68,7 @@ export class ShardsHarness {
   readonly #births: number[];
   /** How far the clock of each shard's machine is ahead, ms. */
   readonly ahead: number[];
+  readonly #awaited = new Set<Awaited>();
   #tickets = 0;
 
   constructor(shards = 2, regions: readonly RegionId[] = ['near', 'middle', 'far']) {
@@ -183,9 +194,12 @@ export class ShardsHarness {
         return wakeAt === null ? [] : [{ shard, at: wakeAt - (this.ahead[shard] ?? 0) }];
       });
       const [first] = wakes.sort((a, b) => a.at - b.at);
-      if (first === undefined || first.at > until) break;
-      this.now = Math.max(this.now, first.at);
-      this.step(first.shard, { kind: 'tick' });
+      const [overdue] = [...this.#awaited].sort((a, b) => a.until - b.until);
+      const at = Math.min(first?.at ?? until + 1, overdue?.until ?? until + 1);
+      if (at > until) break;
+      this.now = Math.max(this.now, at);
+      if (overdue !== undefined && overdue.until <= this.now) overdue.end();
+      else if (first !== undefined) this.step(first.shard, { kind: 'tick' });
     }
     this.now = until;
   }
@@ -200,37 +214,37 @@ export class ShardsHarness {
     for (const send of ready.sends) {
       if (send.kind !== 'round') continue;
       const { region, number, round } = send;
-      this.#add('round', shard, region, {}, (isDelivered) => {
-        const result: RoundResult = isDelivered
-          ? this.#model(region).round(round)
-          : { kind: 'silent', reason: 'lost' };
-        const recorded = this.#recordedIn(life, result);
+      const answer = this.#awaiting(send.timeoutMs, (result: RoundResult | null) => {
         if (life.isOver) return;
-        this.step(shard, { kind: 'round-completed', region, round: number, result, recorded });
+        const given = result ?? { kind: 'silent' as const, reason: 'lost' };
+        const recorded = this.#recordedIn(life, given);
+        const event = { kind: 'round-completed', region, round: number, recorded } as const;
+        this.step(shard, { ...event, result: given });
       });
+      const run = () => this.#model(region).round(round);
+      this.#add('round', shard, region, {}, run, answer);
     }
-    for (const { region, number, round } of ready.jointRounds) {
-      this.#add('joint-round', shard, region, { round }, (isDelivered) => {
-        const result: JointResult = isDelivered
-          ? this.#model(region).joint(round)
-          : { kind: 'silent', reason: 'lost' };
+    for (const { region, number, round, timeoutMs } of ready.jointRounds) {
+      const answer = this.#awaiting(timeoutMs, (result: JointResult | null) => {
         if (life.isOver) return;
-        const end = { region, round: number, result, recorded: [] };
+        const given = result ?? { kind: 'silent' as const, reason: 'lost' };
+        const end = { region, round: number, result: given, recorded: [] };
         this.step(shard, { kind: 'joint-round-completed', ...end });
       });
+      const run = () => this.#model(region).joint(round);
+      this.#add('joint-round', shard, region, { round }, run, answer);
     }
-    for (const { shard: to, number, call } of ready.calls) {
-      const answer = (given: LoanAnswer | null) => {
+    for (const { shard: to, number, call, timeoutMs } of ready.calls) {
+      const answer = this.#awaiting(timeoutMs, (given: LoanAnswer | null) => {
         if (life.isOver) return;
         this.step(shard, { kind: 'loan-answered', shard: to, number, answer: given });
-      };
-      this.#add(call.kind, shard, to, { call }, (isDelivered) => {
-        if (!isDelivered) return answer(null);
+      });
+      const arrive = () =>
         this.#call(shard, to, call, this.#nextTicket(), (given) =>
-          this.#add(`${call.kind}-answer`, shard, to, { call }, (isAnswered) =>
-            answer(isAnswered ? given : null),
-          ),
+          this.#add(`${call.kind}-answer`, shard, to, { call }, () => given, answer),
         );
+      this.#add(call.kind, shard, to, { call }, arrive, (lost) => {
+        if (lost === null) answer(null);
       });
     }
     for (const reply of ready.replies) {
@@ -259,28 +273,45 @@ export class ShardsHarness {
     this.step(to, { kind: 'loan-called', ticket, from, call, recorded });
   }
 
-  #add(
+  /** Adds a message. It arrives by `run`, and `give` gets what comes of it, or null if it is lost. */
+  #add<Result>(
     kind: Message['kind'],
     shard: number,
     to: number | RegionId,
     content: Pick<Message, 'call' | 'round'>,
-    end: (isDelivered: boolean) => void,
+    run: () => Result,
+    give: (result: Result | null) => void,
   ): void {
-    const leave = (isDelivered: boolean) => {
+    const leave = (end: () => void) => {
       const at = this.messages.indexOf(message);
       if (at < 0) return;
       this.messages.splice(at, 1);
-      end(isDelivered);
+      end();
     };
     const message: Message = {
       kind,
       shard,
       to,
       ...content,
-      deliver: () => leave(true),
-      lose: () => leave(false),
+      deliver: () => leave(() => give(run())),
+      repeat: () => void run(),
+      lose: () => leave(() => give(null)),
+      drop: () => leave(() => {}),
     };
     this.messages.push(message);
+  }
+
+  /** The first answer counts; without one in time, there is none. */
+  #awaiting<Result>(
+    timeoutMs: number,
+    give: (result: Result | null) => void,
+  ): (result: Result | null) => void {
+    const end = (result: Result | null) => {
+      if (this.#awaited.delete(awaited)) give(result);
+    };
+    const awaited: Awaited = { until: this.now + timeoutMs, end: () => end(null) };
+    this.#awaited.add(awaited);
+    return end;
   }
 
   #recordedIn({ tables }: Life, result: RoundResult): readonly TransactionOrder[] {
