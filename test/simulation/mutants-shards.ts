@@ -43,8 +43,8 @@ export const shardMutants: readonly Mutant[] = [
     [
       {
         file: manager,
-        find: '{ ...decision, otherShares }',
-        replace: '{ ...decision, otherShares: [] }',
+        find: '{ ...alone, otherShares }',
+        replace: '{ ...alone, otherShares: [] }',
       },
       {
         file: loans,

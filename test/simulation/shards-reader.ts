@@ -21,11 +21,13 @@ export class ShardsReader {
     this.#world = world;
   }
 
-  read(done: () => void): void {
+  /** Reads the keys given, or any. */
+  read(done: () => void, given: readonly string[] | null = null): void {
     const { random, shards, timeline, regions } = this.#world;
     const region = random.pick([...regions.keys()]);
     const pick = () => `${random.pick(['a', 'b'])}${random.between(0, shards - 1)}`;
-    const keys = random.pick([[pick()], [...new Set([pick(), pick()])], ['p0', 'p1']]);
+    const keys =
+      given ?? random.pick([[pick()], [...new Set([pick(), pick()])], ['p0', 'p1']]);
     const named = [...new Set(keys.map((key) => this.#world.ownership.shardOf(key)))];
     for (const shard of named) this.#world.coordinator(shard).requestLease(region);
     const invokedAt = timeline.now;

@@ -113,8 +113,17 @@ export class ShardsWorkload {
       this.#open -= 1;
       timeline.after(random.between(0, random.pick([20, 300, 2_000])), () => this.#client(left - 1));
     };
-    if (random.chance(0.3)) this.#reader.read(next);
-    else this.#write(this.#anyFrame(), random.between(0, 3), next);
+    if (random.chance(0.3)) {
+      this.#reader.read(next);
+      return;
+    }
+    const frame = this.#anyFrame();
+    const keys = frame.keys.filter((key) => /^[abp]/.test(key));
+    // Who has an answer reads what was written, now and then at once.
+    const readsBack = keys.length > 0 && random.chance(0.3);
+    this.#write(frame, random.between(0, 3), () =>
+      readsBack ? this.#reader.read(next, keys.slice(0, 2)) : next(),
+    );
   }
 
   #write(frame: WriteFrame, retries: number, done: () => void): void {

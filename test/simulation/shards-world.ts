@@ -127,6 +127,8 @@ export class ShardsWorld {
     );
     if (!isJoint || this.#instances.get(instance.shard) !== instance) return false;
     this.crash(instance.shard, false);
+    // Now and then another shard dies at the same moment.
+    if (this.random.chance(0.3)) this.crash(this.random.between(0, this.shards - 1));
     return true;
   }
 
@@ -165,6 +167,7 @@ export class ShardsWorld {
       this.reached(to).loan(from.shard, call, (answer) =>
         this.#carry(path, 4, () => give(answer)),
       );
+    if (this.#joltsCall(from, to, arrive)) return;
     this.#carry(path, 4, arrive);
     if (!this.calm && this.random.chance(this.weather.duplication)) {
       this.timeline.after(this.random.between(0, this.random.pick([50, 500, 4_000])), () =>
@@ -197,6 +200,37 @@ export class ShardsWorld {
     if (!this.calm && this.random.chance(this.weather.duplication)) {
       this.timeline.after(this.random.between(0, this.random.pick([50, 500, 4_000])), execute);
     }
+  }
+
+  /** Aims at one call between coordinators; true if it does not go its usual way. */
+  #joltsCall(from: ShardInstance, to: number, arrive: () => void): boolean {
+    const { random, timeline } = this;
+    if (this.calm || !random.chance(this.weather.jolts)) return false;
+    return random.pick([
+      () => true,
+      () => {
+        timeline.after(random.between(100, 5_000), arrive);
+        return true;
+      },
+      () => {
+        timeline.after(random.between(20, 3_000), arrive);
+        return false;
+      },
+      () => {
+        arrive();
+        this.crash(to);
+        return true;
+      },
+      () => {
+        this.crash(to);
+        return false;
+      },
+      () => {
+        arrive();
+        this.crash(from.shard);
+        return true;
+      },
+    ])();
   }
 
   /** Aims at one joint write, as its round leaves for a region. */

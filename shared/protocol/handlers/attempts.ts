@@ -57,7 +57,7 @@ export class Attempts implements AttemptControl {
     const { config, links, transactions, ready, shards } = this.#parts;
     const { voters } = links;
     const ids = voters.map(({ region }) => region);
-    const guests = shards.foreignAmong(keysOf(parts));
+    const guests = shards.isOnly ? [] : shards.foreignAmong(keysOf(parts));
     if (guests.length > 0) {
       this.#beginJoint(parts, ids, guests);
       return;
@@ -123,6 +123,11 @@ export class Attempts implements AttemptControl {
       return true;
     }
     if (part.keyDiscoveryAttempts === 0) return false;
+    const objection = this.#parts.shards.objectionTo(part.frame.keys);
+    if (objection !== null) {
+      pendingWrites.refuse(part, 'unsupported-command', `its script looks at all keys: ${objection}`);
+      return true;
+    }
     const { length } = part.frame.keys;
     if (length > limits.keysPerWrite) {
       const detail = `its script touches ${length} keys; the limit is ${limits.keysPerWrite}`;

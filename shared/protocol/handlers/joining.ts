@@ -159,10 +159,19 @@ export class Joining {
   }
 
   /** The guest takes no writes on these keys, so the callers are answered. */
-  #refuse(transaction: Transaction, { code, reason }: Extract<LoanReply, { kind: 'refused' }>) {
+  #refuse(
+    transaction: Transaction,
+    { code, reason }: Extract<LoanReply, { kind: 'refused' }>,
+  ): void {
     const { attempts, pendingWrites, ready } = this.#parts;
+    const { parts } = transaction;
     attempts.abort(transaction, ready.now);
-    for (const part of pendingWrites.queue.take((one) => transaction.parts.includes(one))) {
+    if (parts.length > 1) {
+      // It may be about some of them alone, so each goes alone from now on.
+      for (const part of parts) part.most = 1;
+      return;
+    }
+    for (const part of pendingWrites.queue.take((one) => parts.includes(one))) {
       pendingWrites.giveUp(part, [], reason, code);
     }
   }

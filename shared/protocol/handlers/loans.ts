@@ -85,7 +85,10 @@ export class Loans {
       waiting.tickets.push(ticket);
       return;
     }
-    const objection = this.#objectionTo(request);
+    const isMuch = this.#waiting.size >= limits.loansOpen;
+    const objection = isMuch
+      ? ({ kind: 'not-now', reason: 'many wait for its keys' } as const)
+      : this.#objectionTo(request);
     if (objection !== null) {
       this.#reply([ticket], objection);
       return;

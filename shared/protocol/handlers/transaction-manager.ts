@@ -245,13 +245,10 @@ export class TransactionManager {
     }
     this.#parts.conclusions.commit(transaction, sequence);
     const urgent = transaction.parts.some(({ frame }) => frame.ack === 'confirmed');
-    const otherShares = transaction.sharesOf(config.shard).slice(1);
-    const decision = { transaction: order, outcome: 'commit', keys } as const;
-    links.queueDecisionForAll(
-      joint === null ? decision : { ...decision, otherShares },
-      sequence,
-      urgent,
-    );
+    const alone = { transaction: order, outcome: 'commit', keys } as const;
+    const otherShares = joint === null ? [] : transaction.sharesOf(config.shard).slice(1);
+    const decision = joint === null ? alone : { ...alone, otherShares };
+    links.queueDecisionForAll(decision, sequence, urgent);
     const committed = decided.writes.filter(({ record }) => record.outcome === 'committed');
     pendingConfirmations.add(order, transaction.voters, committed, confirming, true);
   }

@@ -2,6 +2,7 @@ import { assert } from '../../assert.ts';
 import type { WriteAnswer } from '../../contracts/coordinator.ts';
 import type { WriteFrame } from '../../contracts/frame.ts';
 import type { Arrival } from '../io/events.ts';
+import type { Shards } from '../io/ownership.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { BlockedKeys } from '../membership/blocked-keys.ts';
 import type { Members } from '../membership/members.ts';
@@ -23,6 +24,7 @@ export interface WriteIntakeParts {
   readonly eventRouter: EventRouter;
   readonly members: Members;
   readonly blocked: BlockedKeys;
+  readonly shards: Shards;
 }
 
 /** Takes in frames: a repeated one finds the answer of the first, others are queued, refused, or may begin at once. */
@@ -35,6 +37,7 @@ export class WriteIntake {
   readonly #eventRouter: EventRouter;
   readonly #members: Members;
   readonly #blocked: BlockedKeys;
+  readonly #shards: Shards;
 
   constructor(parts: WriteIntakeParts) {
     this.#ready = parts.ready;
@@ -45,6 +48,7 @@ export class WriteIntake {
     this.#eventRouter = parts.eventRouter;
     this.#members = parts.members;
     this.#blocked = parts.blocked;
+    this.#shards = parts.shards;
   }
 
   /**
@@ -122,6 +126,10 @@ export class WriteIntake {
       const events = this.#eventRouter.abandoned(frame, this.#ready.now, tooLate);
       this.#ready.queueEvents(events, frame.callback);
       return unavailable(frame, tooLate);
+    }
+    const objection = this.#shards.objectionTo(keys);
+    if (objection !== null) {
+      return { kind: 'refused', problem: 'unsupported-command', detail: objection };
     }
     const fault = storageFault(frame);
     if (fault !== null) return { kind: 'refused', problem: 'too-large', detail: fault };

@@ -1,6 +1,6 @@
 /** Which shard owns a key, and how the keys of a write divide into the shares of a joint transaction. */
 import type { ShardId } from '../../ids.ts';
-import { channelPrefix, reservedPrefix } from '../../reserved-keys.ts';
+import { areAll, channelPrefix, reservedPrefix } from '../../reserved-keys.ts';
 
 /** A range of slots with their owner; both ends belong to it. */
 export interface SlotRange {
@@ -72,8 +72,16 @@ export class Shards {
     return [...byShard].map(([shard, own]) => ({ shard, keys: own })).sort(byNumber);
   }
 
+  /** Why this shard cannot be home of a write to `keys`, or null. */
+  objectionTo(keys: readonly string[]): string | null {
+    if (this.isOnly) return null;
+    if (areAll(keys)) return 'a write about all keys of several shards is not supported yet';
+    return this.ownAmong(keys).length > 0 ? null : 'another shard owns its keys';
+  }
+
   /** The shards of the keys, as a text: writes with the same one may go in one transaction. */
   signatureOf(keys: readonly string[]): string {
+    if (this.isOnly) return '';
     return this.foreignAmong(keys)
       .map(({ shard }) => shard)
       .join(' ');

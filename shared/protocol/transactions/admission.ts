@@ -237,7 +237,7 @@ export function takeBatch(
     }
   };
   queue.take((write) => {
-    passClaims(placeOf(write));
+    if (claimsSeen < queue.claims.length) passClaims(placeOf(write));
     const { keys } = write.frame;
     const inOrder = write.together === null ? [] : keys.map((key) => `${write.together} ${key}`);
     if (write.retryAt > now || inOrder.some((name) => behindPause.has(name))) {
