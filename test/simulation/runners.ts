@@ -42,6 +42,8 @@ export const runners = {
   region: (): Promise<Runner> => import('./region-run.ts'),
   /** Rounds of transactions that set values, in the model of a region and in its scripts. */
   sets: (): Promise<Runner> => import('./set-run.ts'),
+  /** Rounds and reads of several shards, in the model of a region and in its scripts. */
+  joint: (): Promise<Runner> => import('./joint-run.ts'),
   /** A redis-server whose memory runs out. */
   memory: (): Promise<Runner> => import('./memory-run.ts'),
   /** Transactions that set expiries, in the model of a region and in its scripts, early and late. */
