@@ -110,13 +110,7 @@ export class CoordinatorCore implements CoordinatorView {
     const parts = { ...base, attempts, members };
     const loans = new Loans(parts);
     const transactionManager = new TransactionManager({ ...parts, loans });
-    const reads = new CoordinatorReads(
-      ready,
-      links,
-      transactions,
-      loans,
-      config.roundTimeoutMs,
-    );
+    const reads = new CoordinatorReads(ready, links, transactions, loans, config.roundTimeoutMs);
     const rest = new Rest(stored.isResting, ready);
     this.#ready = ready;
     this.#links = links;

@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { jointStorageFormat, storageFormat } from '../../functions/coordinator/storage/storage-format.ts';
+import {
+  jointStorageFormat,
+  storageFormat,
+} from '../../functions/coordinator/storage/storage-format.ts';
 import { limits } from '../../shared/limits.ts';
 import type { StorageWrite } from '../../shared/protocol/io/ready.ts';
 import { MemoryStorage } from './sqlite.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { Conclusion, LoanCall } from '../../shared/contracts/loans.ts';
 import type { WriteFrame } from '../../shared/contracts/frame.ts';
+import type { Conclusion, LoanCall } from '../../shared/contracts/loans.ts';
 import { limits } from '../../shared/limits.ts';
 import { frameOf } from './core-harness.ts';
 import { type Message, ShardsHarness } from './shards-harness.ts';
@@ -84,7 +84,9 @@ describe('a joint write', () => {
     const shards = new ShardsHarness();
     const ticket = shards.write(0, writeTo(['a0', 'a1'], { idempotency }));
     for (const kind of ['join', 'join-answer', 'joint-round'] as const) shards.deliver(kind);
-    const step = shards.stepsOf(0).find(({ replies }) => replies.some((one) => one.ticket === ticket));
+    const step = shards
+      .stepsOf(0)
+      .find(({ replies }) => replies.some((one) => one.ticket === ticket));
     const commit = step?.persist.find((write) => write.kind === 'commit');
     expect(commit).toMatchObject({ keys: ['a0'], joint: { unacknowledged: [1] } });
     expect(commit?.kind === 'commit' && commit.joint?.shares.map(({ keys }) => keys)).toEqual([
@@ -139,7 +141,12 @@ describe('a joint write', () => {
   it('goes together with others of the same shards, and not with a local write', () => {
     const shards = new ShardsHarness();
     const busy = shards.write(0, writeTo(['a0']));
-    for (const keys of [['a0', 'a1'], ['a0', 'b1'], ['a0', 'b0']]) shards.write(0, writeTo(keys));
+    for (const keys of [
+      ['a0', 'a1'],
+      ['a0', 'b1'],
+      ['a0', 'b0'],
+    ])
+      shards.write(0, writeTo(keys));
     shards.deliver('round');
     expect(shards.answerTo(busy)).toMatchObject({ kind: 'decided' });
     expect(joinOf(shards).request.keys).toEqual(['a1', 'b1']);
@@ -163,7 +170,9 @@ describe('a joint write', () => {
 describe('a loan', () => {
   it('is stored by the step that gives it, and holds its keys', () => {
     const { shards } = asked();
-    const step = shards.stepsOf(1).find(({ persist }) => persist.some(({ kind }) => kind === 'lend'));
+    const step = shards
+      .stepsOf(1)
+      .find(({ persist }) => persist.some(({ kind }) => kind === 'lend'));
     expect(step?.replies).toMatchObject([{ kind: 'loan', answer: { reply: { kind: 'lent' } } }]);
     const ticket = shards.write(1, writeTo(['a1']));
     expect(shards.answerTo(ticket)).toBeNull();
@@ -269,7 +278,9 @@ describe('a loan', () => {
     const before = shards.stepsOf(1).length;
     shards.advance(1_500);
     const later = shards.stepsOf(1).slice(before);
-    const rounds = later.flatMap(({ sends }) => sends.flatMap((send) => send.kind === 'round' ? [send.round] : []));
+    const rounds = later.flatMap(({ sends }) =>
+      sends.flatMap((send) => (send.kind === 'round' ? [send.round] : [])),
+    );
     expect(rounds.filter(({ lease }) => lease !== null)).toEqual([]);
   });
 });
@@ -350,7 +361,10 @@ describe('a divergence in a joint write', () => {
     expect(conclusionOf(shards).minority).toEqual(['far']);
     shards.deliver('conclude');
     for (const shard of [0, 1]) {
-      const far = shards.coreOf(shard).status().regions.find(({ region }) => region === 'far');
+      const far = shards
+        .coreOf(shard)
+        .status()
+        .regions.find(({ region }) => region === 'far');
       expect(far?.cause).toBe('diverged');
     }
     expect(shards.answerTo(ticket)).toBeNull();

@@ -132,7 +132,13 @@ export const shardMutants: readonly Mutant[] = [
     'R62',
     'keys-are-lent-while-a-copy-pauses-writes',
     [{ file: loans, find: 'if (members.isPaused) return', replace: 'if (shards.isOnly) return' }],
-    [1, 100],
+    [1, 250],
+  ),
+  inScene(
+    'R62',
+    'a-guest-at-rest-asks-for-no-locks',
+    [{ file: loans, find: '      for (const link of own) link.requireLocks();\n', replace: '' }],
+    17,
   ),
   inRuns(
     'R63',
@@ -171,7 +177,8 @@ export const shardMutants: readonly Mutant[] = [
       {
         file: conclusions,
         find: "return { kind: 'concluded', outcome: { kind: 'abort' }, now };\n  }\n\n  #takeUp",
-        replace: "return { kind: 'concluded', outcome: { kind: 'abort' }, now: 0 };\n  }\n\n  #takeUp",
+        replace:
+          "return { kind: 'concluded', outcome: { kind: 'abort' }, now: 0 };\n  }\n\n  #takeUp",
       },
     ],
     1,
@@ -203,7 +210,7 @@ export const shardMutants: readonly Mutant[] = [
         replace: 'const missedBy: readonly string[] = [];',
       },
     ],
-    [1, 80],
+    [1, 150],
   ),
   inRuns(
     'R64',
@@ -332,13 +339,25 @@ export const shardMutants: readonly Mutant[] = [
   inScene(
     'R67',
     'leases-are-renewed-under-old-loans',
-    [{ file: loans, find: 'link.isLeasePaused = isOld;', replace: 'link.isLeasePaused = isOld && links.all.length > 9;' }],
+    [
+      {
+        file: loans,
+        find: 'link.isLeasePaused = isOld;',
+        replace: 'link.isLeasePaused = isOld && links.all.length > 9;',
+      },
+    ],
     2,
   ),
   inScene(
     'R68',
     'regions-are-evicted-under-open-loans',
-    [{ file: evictions, find: 'if (isShown && this.#areLoansOver(staying)) this', replace: 'if (isShown) this' }],
+    [
+      {
+        file: evictions,
+        find: 'if (isShown && this.#areLoansOver(staying)) this',
+        replace: 'if (isShown) this',
+      },
+    ],
     3,
   ),
   inScene(
@@ -385,7 +404,13 @@ export const shardMutants: readonly Mutant[] = [
   inScene(
     'R70',
     'guests-are-not-told-of-blocked-keys',
-    [{ file: manager, find: 'abort(transaction, ready.now, toBlock);', replace: 'abort(transaction, ready.now);' }],
+    [
+      {
+        file: manager,
+        find: 'abort(transaction, ready.now, toBlock);',
+        replace: 'abort(transaction, ready.now);',
+      },
+    ],
     13,
   ),
   inScene(

@@ -46,7 +46,10 @@ const scenes: readonly (() => void)[] = [
     shards.advance(limits.roundTimeoutMs + 1);
     const before = shards.stepsOf(1).length;
     shards.advance(2_000);
-    const sends = shards.stepsOf(1).slice(before).flatMap((step) => step.sends);
+    const sends = shards
+      .stepsOf(1)
+      .slice(before)
+      .flatMap((step) => step.sends);
     const leases = sends.filter((send) => send.kind === 'round' && send.round.lease !== null);
     must(leases.length === 0, 'a lease was asked for under an old loan');
   },
@@ -58,11 +61,12 @@ const scenes: readonly (() => void)[] = [
     shards.settle((message) => message.kind === 'joint-round' || isCall(message));
     shards.advance(100);
     shards.settle((message) => message.kind === 'joint-round' || isCall(message));
-    const far = shards.coreOf(1).status().regions.find(({ region }) => region === 'far');
+    const far = shards
+      .coreOf(1)
+      .status()
+      .regions.find(({ region }) => region === 'far');
     must(far?.state === 'voter', 'a region was evicted under an open loan');
-    const ends = shards.of('ask').some(
-      ({ call }) => call?.kind === 'ask' && call.question.ends,
-    );
+    const ends = shards.of('ask').some(({ call }) => call?.kind === 'ask' && call.question.ends);
     must(ends, 'home was not asked to end the loan');
   },
   /** 4, R65: the outcome of a loan is not guessed for a reader. */
@@ -90,19 +94,28 @@ const scenes: readonly (() => void)[] = [
       shards.settle((message) => message.kind === 'joint-round' || isCall(message));
       shards.advance(200);
     }
-    const far = shards.coreOf(1).status().regions.find(({ region }) => region === 'far');
+    const far = shards
+      .coreOf(1)
+      .status()
+      .regions.find(({ region }) => region === 'far');
     must(far?.state !== 'voter', 'a region returned while a loan was open');
   },
   /** 6, R61: two writes that cross do not wait for each other in a circle. */
   () => {
     const shards = new ShardsHarness();
-    const tickets = [shards.write(0, writeTo(['a0', 'a1'])), shards.write(1, writeTo(['a1', 'a0']))];
+    const tickets = [
+      shards.write(0, writeTo(['a0', 'a1'])),
+      shards.write(1, writeTo(['a1', 'a0'])),
+    ];
     for (let turn = 0; turn < 40; turn += 1) {
       for (const message of [...shards.messages]) message.deliver();
       shards.advance(10);
     }
     const kinds = tickets.map((ticket) => shards.answerTo(ticket)?.kind);
-    must(kinds.every((kind) => kind === 'decided'), `they wait for each other: ${kinds}`);
+    must(
+      kinds.every((kind) => kind === 'decided'),
+      `they wait for each other: ${kinds}`,
+    );
   },
   /** 7, R61: a guest does not lend past those who wait. */
   () => {
@@ -119,7 +132,10 @@ const scenes: readonly (() => void)[] = [
     const { name, transaction } = loanOf(shards);
     const question = { name, transaction, ends: false, preempts: null };
     const answer = shards.loanAnswerTo(shards.call(1, 0, { kind: 'ask', question }));
-    must(answer?.kind === 'ask' && answer.word.kind === 'pending', 'home gave it up in words alone');
+    must(
+      answer?.kind === 'ask' && answer.word.kind === 'pending',
+      'home gave it up in words alone',
+    );
   },
   /** 9, R65: a home that was born again does not answer for its predecessor. */
   () => {
@@ -136,9 +152,9 @@ const scenes: readonly (() => void)[] = [
     const command = { args: ['GET', 'a1'], reads: [1], reply: null };
     const request = { keys: ['a1'], commands: [command], region: null };
     shards.step(1, { kind: 'read-requested', ticket: 9_998, request });
-    const snapshots = shards.stepsOf(1).flatMap(({ sends }) =>
-      sends.filter(({ kind }) => kind === 'snapshot'),
-    );
+    const snapshots = shards
+      .stepsOf(1)
+      .flatMap(({ sends }) => sends.filter(({ kind }) => kind === 'snapshot'));
     must(snapshots.length === 0, 'a lent key was read through the guest');
   },
   /** 11, R63: a moment that is far ahead of home is not sent to any region. */
@@ -153,7 +169,10 @@ const scenes: readonly (() => void)[] = [
     const shards = new ShardsHarness();
     shards.regions.get('far')?.run('SET', 'a1', 'changed around Lockstep');
     divergent(shards);
-    const far = shards.coreOf(1).status().regions.find(({ region }) => region === 'far');
+    const far = shards
+      .coreOf(1)
+      .status()
+      .regions.find(({ region }) => region === 'far');
     must(far?.cause === 'diverged', 'the guest was not told of the minority');
   },
   /** 13, R70: without a majority each shard blocks its own keys. */
@@ -196,6 +215,22 @@ const scenes: readonly (() => void)[] = [
     shards.settle((message) => isCall(message) || message.shard === 0);
     const answer = shards.loanAnswerTo(ticket);
     must(answer?.kind === 'join' && answer.reply.kind !== 'lent', 'it lent with other voters');
+  },
+  /** 17, R62: a guest that was at rest when it died asks for older locks, so that it can lend. */
+  () => {
+    const shards = new ShardsHarness();
+    shards.write(1, writeTo(['a1']));
+    for (let turn = 0; turn < 8; turn += 1) {
+      shards.settle();
+      shards.advance(limits.restAfterMs);
+    }
+    must(shards.tablesOf(1).isResting, 'the guest is at rest');
+    shards.restart(1);
+    const ticket = shards.write(0, writeTo(['a0', 'a1']));
+    shards.settle();
+    shards.advance(1_000);
+    shards.settle();
+    must(shards.answerTo(ticket)?.kind === 'decided', 'a guest at rest never lends');
   },
 ];
 

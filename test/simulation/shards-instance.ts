@@ -7,7 +7,12 @@ import type { TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type { CoordinatorEvent, Ticket } from '../../shared/protocol/io/events.ts';
-import type { CoordinatorReply, Ready, Send, SentJointRound } from '../../shared/protocol/io/ready.ts';
+import type {
+  CoordinatorReply,
+  Ready,
+  Send,
+  SentJointRound,
+} from '../../shared/protocol/io/ready.ts';
 import { ampleRoom } from '../../shared/protocol/io/room.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
 import type { ShardsWorld } from './shards-world.ts';
@@ -209,7 +214,9 @@ export class ShardInstance {
     this.#world.exchange(this, region, (model) => model.joint(round), answer);
   }
 
-  #recordedIn(result: Pick<RoundResult, 'kind'> & Partial<RoundResult>): readonly TransactionOrder[] {
+  #recordedIn(
+    result: Pick<RoundResult, 'kind'> & Partial<RoundResult>,
+  ): readonly TransactionOrder[] {
     const older = 'reply' in result && result.reply !== undefined ? result.reply.older : [];
     const asked = older.map(({ transaction }) => transaction);
     return this.#tables.decisionsOf(asked).map(({ transaction }) => transaction);

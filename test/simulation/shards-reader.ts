@@ -26,8 +26,7 @@ export class ShardsReader {
     const { random, shards, timeline, regions } = this.#world;
     const region = random.pick([...regions.keys()]);
     const pick = () => `${random.pick(['a', 'b'])}${random.between(0, shards - 1)}`;
-    const keys =
-      given ?? random.pick([[pick()], [...new Set([pick(), pick()])], ['p0', 'p1']]);
+    const keys = given ?? random.pick([[pick()], [...new Set([pick(), pick()])], ['p0', 'p1']]);
     const named = [...new Set(keys.map((key) => this.#world.ownership.shardOf(key)))];
     for (const shard of named) this.#world.coordinator(shard).requestLease(region);
     const invokedAt = timeline.now;

@@ -111,7 +111,9 @@ export class ShardsWorkload {
     const { random, timeline } = this.#world;
     const next = () => {
       this.#open -= 1;
-      timeline.after(random.between(0, random.pick([20, 300, 2_000])), () => this.#client(left - 1));
+      timeline.after(random.between(0, random.pick([20, 300, 2_000])), () =>
+        this.#client(left - 1),
+      );
     };
     if (random.chance(0.3)) {
       this.#reader.read(next);
@@ -249,7 +251,14 @@ export class ShardsWorkload {
       ['APPEND', other, token],
     ];
     const args = ['sha', JSON.stringify(commands), key];
-    const operation = { kind: 'script', args, writes: [2], reads: [], reply: null, seed: 1 } as const;
+    const operation = {
+      kind: 'script',
+      args,
+      writes: [2],
+      reads: [],
+      reply: null,
+      seed: 1,
+    } as const;
     return { ...frame, keys: [key], operations: [operation] };
   }
 
@@ -292,7 +301,8 @@ export class ShardsWorkload {
     for (const [region, model] of regions) {
       for (let shard = 0; shard < shards; shard += 1) {
         const locks = model.locks(shard);
-        if (locks.length > 0) throw new Error(`${region} is left with ${locks.join(' ')} of ${shard}`);
+        if (locks.length > 0)
+          throw new Error(`${region} is left with ${locks.join(' ')} of ${shard}`);
       }
       const contents = contentsOf(model, timeline.now);
       if (contents !== expected) throw new Error(`${region} holds ${contents}, not ${expected}`);

@@ -156,17 +156,10 @@ export class ShardsWorld {
   }
 
   /** One call between coordinators: each way it may be lost, late, or come twice. */
-  call(
-    from: ShardInstance,
-    to: number,
-    call: LoanCall,
-    give: (answer: LoanAnswer) => void,
-  ): void {
+  call(from: ShardInstance, to: number, call: LoanCall, give: (answer: LoanAnswer) => void): void {
     const path = `s${from.shard} s${to}`;
     const arrive = () =>
-      this.reached(to).loan(from.shard, call, (answer) =>
-        this.#carry(path, 4, () => give(answer)),
-      );
+      this.reached(to).loan(from.shard, call, (answer) => this.#carry(path, 4, () => give(answer)));
     if (this.#joltsCall(from, to, arrive)) return;
     this.#carry(path, 4, arrive);
     if (!this.calm && this.random.chance(this.weather.duplication)) {
@@ -302,7 +295,9 @@ export class ShardsWorld {
     if (damaged === null) return false;
     return !this.#everyShard((shard) => {
       const stored = this.storages.of(shard).durable.regions.get(damaged.region)?.membership;
-      return stored?.state === 'voter' && stored.leaving === null && stored.since > damaged.at + 100;
+      return (
+        stored?.state === 'voter' && stored.leaving === null && stored.since > damaged.at + 100
+      );
     });
   }
 

@@ -3,12 +3,7 @@ import { assert, unreachable } from '../../../shared/assert.ts';
 import type { Retention } from '../../../shared/config/configuration.ts';
 import type { WriteRecord } from '../../../shared/contracts/coordinator.ts';
 import type { RoundPair } from '../../../shared/contracts/round.ts';
-import {
-  keyOf,
-  type RegionId,
-  type TransactionOrder,
-  type WriteId,
-} from '../../../shared/ids.ts';
+import { keyOf, type RegionId, type TransactionOrder, type WriteId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import type { RecordedWrite } from '../../../shared/protocol/io/events.ts';
 import type { StorageWrite } from '../../../shared/protocol/io/ready.ts';

@@ -60,17 +60,10 @@ export function stepOf(writes: readonly StorageWrite[]): LoggedWrites {
         at = Math.max(at, ...write.changes.map((change) => change.at));
         break;
       case 'queue-events': {
-        // An event reports the write as aborted, so it must not be committed later if its sender sends it again. One that
-        // a transaction has rejected has a record.
-        const aborted = write.events.filter(
-          ({ type, write: { record } }) => type === 'write.aborted' && record.transaction === null,
-        );
-        const reasons = new Map(
-          aborted.map((event) => [event.write.record.id, event.reason ?? '']),
-        );
-        abandoned.push(...[...reasons].map(([id, reason]) => ({ id, reason })));
-        at = Math.max(at, ...aborted.map((event) => event.at));
-        if (aborted.length === 0) continue;
+        const given = abandonedIn(write);
+        abandoned.push(...given.writes);
+        at = Math.max(at, given.at);
+        if (given.writes.length === 0) continue;
         break;
       }
       case 'clock':
@@ -82,6 +75,19 @@ export function stepOf(writes: readonly StorageWrite[]): LoggedWrites {
     isNotEmpty = true;
   }
   return { decisions, rejected, abandoned, members, confirmed, now, at, sequence, isNotEmpty };
+}
+
+/**
+ * The writes that events report as aborted: they must not be committed later if their senders send them again. One that a
+ * transaction has rejected has a record.
+ */
+function abandonedIn({ events }: Write<'queue-events'>) {
+  const aborted = events.filter(
+    ({ type, write: { record } }) => type === 'write.aborted' && record.transaction === null,
+  );
+  const reasons = new Map(aborted.map((event) => [event.write.record.id, event.reason ?? '']));
+  const writes: readonly AbandonedWrite[] = [...reasons].map(([id, reason]) => ({ id, reason }));
+  return { writes, at: Math.max(0, ...aborted.map((event) => event.at)) };
 }
 
 type Write<Kind> = Extract<StorageWrite, { kind: Kind }>;

@@ -125,7 +125,11 @@ export class Attempts implements AttemptControl {
     if (part.keyDiscoveryAttempts === 0) return false;
     const objection = this.#parts.shards.objectionTo(part.frame.keys);
     if (objection !== null) {
-      pendingWrites.refuse(part, 'unsupported-command', `its script looks at all keys: ${objection}`);
+      pendingWrites.refuse(
+        part,
+        'unsupported-command',
+        `its script looks at all keys: ${objection}`,
+      );
       return true;
     }
     const { length } = part.frame.keys;

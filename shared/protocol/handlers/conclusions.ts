@@ -1,9 +1,4 @@
-import type {
-  Conclusion,
-  JointOutcome,
-  LoanQuestion,
-  LoanWord,
-} from '../../contracts/loans.ts';
+import type { Conclusion, JointOutcome, LoanQuestion, LoanWord } from '../../contracts/loans.ts';
 import type { BlockedKey } from '../../contracts/members.ts';
 import {
   compareOrder,

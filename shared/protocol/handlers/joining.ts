@@ -109,12 +109,7 @@ export class Joining {
     );
   }
 
-  #onAnswer(
-    transaction: Transaction,
-    joint: Joint,
-    guest: Guest,
-    answer: LoanAnswer | null,
-  ): void {
+  #onAnswer(transaction: Transaction, joint: Joint, guest: Guest, answer: LoanAnswer | null): void {
     const reply = answer?.kind === 'join' ? answer.reply : null;
     const { transactions, conclusions } = this.#parts;
     if (!transactions.isUndecided(transaction.order)) {

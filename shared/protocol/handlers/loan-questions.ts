@@ -65,7 +65,8 @@ export class LoanQuestions {
     const isKnown = (loan: Loan) =>
       loan.state !== 'lent' || loan.pendings > (pendings.get(keyOf(loan.order)) ?? 0);
     if (!loans.every(isKnown)) {
-      for (const loan of loans) if (!isKnown(loan) && !loan.isAsking) this.#parts.loans.askAgain(loan);
+      for (const loan of loans)
+        if (!isKnown(loan) && !loan.isAsking) this.#parts.loans.askAgain(loan);
       return false;
     }
     const { ticket, transactions, recorded, horizon } = question;

@@ -16,8 +16,8 @@ import type { Claim } from '../transactions/admission.ts';
 import { Loan } from '../transactions/loan.ts';
 import type { PendingConfirmations } from '../transactions/pending-confirmations.ts';
 import type { PendingWrites } from '../transactions/pending-writes.ts';
-import type { Holder, Transactions } from '../transactions/transactions.ts';
 import { Transaction } from '../transactions/transaction.ts';
+import type { Holder, Transactions } from '../transactions/transactions.ts';
 import type { Attempts } from './attempts.ts';
 import { judgeLentRounds } from './lent-rounds.ts';
 import type { LoanCalls } from './loan-calls.ts';
@@ -259,7 +259,7 @@ export class Loans {
     const { shards, blocked, members, links, transactions } = this.#parts;
     if (!shards.ownsAll(keys)) return { kind: 'moved' };
     const refusal = blocked.refusalOf(keys) ?? members.refusal;
-    if (refusal !== null && refusal.code) {
+    if (refusal?.code) {
       return { kind: 'refused', code: refusal.code, reason: refusal.reason };
     }
     if (members.isPaused) return { kind: 'not-now', reason: 'a region returns' };
@@ -269,6 +269,7 @@ export class Loans {
       return { kind: 'not-now', reason: `${obstacle.region} ${obstacle.reason}` };
     }
     if (!own.every((link) => link.canLend)) {
+      for (const link of own) link.requireLocks();
       return { kind: 'not-now', reason: 'it does not know all locks of a region yet' };
     }
     const isSame =

@@ -54,7 +54,10 @@ export class RoundAnswers {
       return;
     }
     const [own, ...others] = result.replies;
-    assert(own !== undefined, 'a joint round is answered for each shard; the client has checked that');
+    assert(
+      own !== undefined,
+      'a joint round is answered for each shard; the client has checked that',
+    );
     transaction?.joint?.guests.forEach((guest, position) => {
       const reply = others[position];
       if (reply !== undefined) guest.replies.set(region, reply);

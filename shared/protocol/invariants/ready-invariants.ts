@@ -41,7 +41,8 @@ function checkJointRound(
 ): void {
   const link = links.find(region);
   const { rounds, prepare } = round;
-  must(link !== null && link.isVoter && !link.isQuarantined, 'a trusted voter is asked', region);
+  const isTrusted = link?.isVoter === true && !link.isQuarantined;
+  must(isTrusted, 'a trusted voter is asked', region);
   must(rounds.length === prepare.shares.length, 'each share has a round (R63)', region, number);
   prepare.shares.forEach(({ shard }, position) => {
     const own = rounds[position];

@@ -2,9 +2,9 @@
 
 import type { LeaseWish, ReadRequest, WriteRecord } from '../../contracts/coordinator.ts';
 import type { WriteFrame } from '../../contracts/frame.ts';
-import type { AdminCommand } from '../../contracts/members.ts';
 import type { JointResult } from '../../contracts/joint.ts';
 import type { LoanAnswer, LoanCall } from '../../contracts/loans.ts';
+import type { AdminCommand } from '../../contracts/members.ts';
 import type { RoundResult, SnapshotResult } from '../../contracts/round.ts';
 import type { Subscription } from '../../contracts/webhooks-and-feed.ts';
 import type { RegionId, ShardId, TransactionOrder } from '../../ids.ts';

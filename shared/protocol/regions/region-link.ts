@@ -170,9 +170,18 @@ export class RegionLink {
     return this.isLeased && !this.isLeasePaused;
   }
 
-  /** True if a lent round can hold all that it has to: no lock is unknown, and every decision fits (rule R62). */
+  /**
+   * True if a lent round can hold all that it has to: no lock is unknown, and every decision fits, with those of the other
+   * shards (rule R62).
+   */
   get canLend(): boolean {
-    return this.begun && this.#locksListed && this.unacknowledged.fitting().whole;
+    const { whole, bytes } = this.unacknowledged.fitting();
+    return this.begun && this.#locksListed && whole && bytes <= limits.roundBytes / 16;
+  }
+
+  /** Something depends on its older locks: it is asked for them, even if storage says that there are none. */
+  requireLocks(): void {
+    if (!this.#locksListed) this.#mayHoldOlderLocks = true;
   }
 
   /** True if something besides prepares has to be sent and no round in flight carries it already. */

@@ -76,5 +76,8 @@ export function assertGuestTransition(from: GuestState, to: GuestState): void {
 
 /** Asserts that a joint transaction may go from one phase to the other. */
 export function assertJointTransition(from: JointPhase, to: JointPhase): void {
-  assert(jointTransitions[from].includes(to), `a joint transaction that is ${from} may not be ${to}`);
+  assert(
+    jointTransitions[from].includes(to),
+    `a joint transaction that is ${from} may not be ${to}`,
+  );
 }
