@@ -30,11 +30,20 @@ export interface TransactionId {
 /** A transaction id within its shard: [incarnation, sequence]. */
 export type TransactionOrder = readonly [incarnation: number, sequence: number];
 
+/**
+ * The full name of a joint transaction: `shard/birth/incarnation.sequence` of its home. `birth` is home's first generation:
+ * a coordinator that has lost its storage is born again, and must not be taken for the former one.
+ */
+export interface TransactionName extends TransactionId {
+  readonly birth: number;
+}
+
 /** The id of a write for clients: `<shard>-<uuid v7>`. The shard identifies the coordinator that has the outcome. */
 export type WriteId = string;
 
 const shardNamePattern = /^shard-(0|[1-9]\d{0,4})$/;
 const transactionIdPattern = /^(\d{1,5})\.(\d{1,15})\.(\d{1,15})$/;
+const transactionNamePattern = /^(\d{1,5})\/(\d{1,15})\/(\d{1,15})\.(\d{1,15})$/;
 const writeIdPattern =
   /^(\d{1,5})-[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
@@ -48,6 +57,26 @@ export function parseTransactionId(text: string): TransactionId | null {
   const match = transactionIdPattern.exec(text);
   if (match === null) return null;
   return { shard: Number(match[1]), incarnation: Number(match[2]), sequence: Number(match[3]) };
+}
+
+/** `shard/birth/incarnation.sequence`. */
+export function formatTransactionName({
+  shard,
+  birth,
+  incarnation,
+  sequence,
+}: TransactionName): string {
+  return `${shard}/${birth}/${incarnation}.${sequence}`;
+}
+
+/** Parses `shard/birth/incarnation.sequence`, or returns null if `text` has another form. */
+export function parseTransactionName(text: string): TransactionName | null {
+  const match = transactionNamePattern.exec(text);
+  if (match === null) return null;
+  const [shard, birth, incarnation, sequence] = match.slice(1).map(Number);
+  if (shard === undefined || birth === undefined) return null;
+  if (incarnation === undefined || sequence === undefined) return null;
+  return { shard, birth, incarnation, sequence };
 }
 
 /** Negative if `a` is older than `b`, positive if it is newer, otherwise 0. */

@@ -229,6 +229,23 @@ export const limits = {
   /** Unacknowledged decisions of one region. Above it, nothing more is prepared. */
   unacknowledgedPerRegion: 4_096,
 
+  // Joint writes
+  /** The time for which a joint write waits for its keys in one shard, when each shard is asked in turn. */
+  loanWaitMs: 1_000,
+  /** The time after which a request for a loan counts as unanswered. It may have waited for its keys. */
+  loanRequestTimeoutMs: 2_000,
+  /** The time after which another call from one coordinator to another counts as unanswered. */
+  loanCallTimeoutMs: 1_000,
+  /** The pause before an unanswered call between coordinators is repeated. Doubles from the minimum to the maximum. */
+  loanBackoffMinMs: 50,
+  loanBackoffMaxMs: 5_000,
+  /** How often an abort is sent to a guest that does not acknowledge it; after that the guest asks. */
+  abortsSentPerGuest: 4,
+  /** Loans of one shard that are open at once. */
+  loansOpen: 256,
+  /** The time for which the eviction of a region waits for the end of open loans. */
+  loanEndWaitMs: 6_000,
+
   // History of a region
   /** Pairs of counter and nonce that a region remembers. */
   historyPairs: 64,

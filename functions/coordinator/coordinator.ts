@@ -1,4 +1,5 @@
 /** The coordinator of a shard, as far as it does I/O: it decides nothing, and performs the output of the core. */
+import { assert } from '../../shared/assert.ts';
 import { parseConfiguration } from '../../shared/config/configuration.ts';
 import type {
   CoordinatorApi,
@@ -382,6 +383,8 @@ export class CoordinatorLife {
       else if (this.#core.awaitsReturn) this.#alarm.armAlarm(ready.wakeAt ?? 0);
       this.#storage.write(ready.persist);
       for (const send of ready.sends) this.#send(send);
+      const isAlone = ready.jointRounds.length === 0 && ready.calls.length === 0;
+      assert(isAlone, 'one shard joins no other');
       if (ready.comparison !== null) this.#compare(ready.comparison);
       if (ready.asksRegistry) this.#askRegistry();
       for (const reply of ready.replies) this.#pendingCalls.give(reply);

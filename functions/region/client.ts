@@ -2,12 +2,16 @@
 import { presentReply } from '../../shared/commands/replies.ts';
 import type { RawReply } from '../../shared/contracts/reply.ts';
 import type { CommandResult, ReadableRegion } from '../../shared/contracts/round.ts';
-import { keysOfInspection, keysOfRound } from './declared.ts';
+import { keysOfInspection, keysOfJoint, keysOfRound } from './declared.ts';
 import { decodeInspection, decodeRound, silent } from './decoding.ts';
 import { encodeInspection, encodeRound } from './encoding.ts';
+import { decodeJoint } from './joint-decoding.ts';
+import { encodeJoint } from './joint-encoding.ts';
+import { takeJointSnapshot } from './joint-snapshots.ts';
 import {
   digestOf,
   inspectScript,
+  jointScriptFor,
   type LuaScript,
   longRoundScriptFor,
   roundScriptFor,
@@ -59,6 +63,15 @@ export function clientOf(runner: ScriptRunner): ReadableRegion {
       const longer = await run(longRoundScriptFor(round));
       return longer === 'longer' ? silent('an answer to a shorter script') : longer;
     },
+    async joint(round, timeoutMs) {
+      const argument = encodeJoint(round);
+      const keys = keysOfJoint(round, argument);
+      const sent = await runner.evaluate(jointScriptFor(round), keys, [argument], timeoutMs);
+      if (sent.kind === 'answered') return decodeJoint(sent.reply, round);
+      const { reason, code } = silenceOf(sent);
+      return silent(reason, code);
+    },
+    jointSnapshot: (request, timeoutMs) => takeJointSnapshot(runner, request, timeoutMs),
     snapshot: (request, timeoutMs) => takeSnapshot(runner, request, timeoutMs, small),
     isShort: (commands) => small.keysOf(commands) !== null,
     shortSnapshot: (request, timeoutMs) => takeShortSnapshot(runner, request, timeoutMs, small),

@@ -2,7 +2,8 @@
 import { assert } from '../../shared/assert.ts';
 import { shadowName } from '../../shared/commands/keys.ts';
 import { isAscii } from '../../shared/contracts/bytes.ts';
-import type { Inspection, Round, SnapshotRequest } from '../../shared/contracts/round.ts';
+import type { JointRound, JointSnapshotRequest } from '../../shared/contracts/joint.ts';
+import type { Decision, Inspection, Round, SnapshotRequest } from '../../shared/contracts/round.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { valuesAmong } from '../../shared/reserved-keys.ts';
@@ -21,7 +22,51 @@ export function keysOfRound(round: Round, argument: string): readonly string[] {
   const own = [...decisions, ...prepares].flatMap(({ keys }) => keys);
   const read = copy?.kind === 'read' ? copy.keys.map(({ key }) => key).filter(isAscii) : [];
   const shadows = [...decisions, ...prepares].flatMap((item) => shadowsOf(shard, item));
-  return declared(shard, [...valuesAmong(own), ...valuesAmong(read), ...shadows], argument);
+  const others = sharesOf(decisions);
+  return declared(
+    shard,
+    [...valuesAmong(own), ...valuesAmong(read), ...shadows, ...others],
+    argument,
+  );
+}
+
+/** KEYS for a joint round whose argument is `argument`: those of the first shard, and then any others. */
+export function keysOfJoint({ rounds, prepare }: JointRound, argument: string): readonly string[] {
+  const records = rounds.flatMap(({ shard }) => keysOf(shard));
+  const own = prepare.shares.flatMap((share) => [
+    ...valuesAmong(share.keys),
+    ...shadowsOf(share.shard, share),
+  ]);
+  const decided = rounds.flatMap(({ shard, decisions }) => [
+    ...decisions.flatMap((item) => [...valuesAmong(item.keys), ...shadowsOf(shard, item)]),
+    ...sharesOf(decisions),
+  ]);
+  return declared(prepare.shares[0]?.shard ?? 0, [...records, ...own, ...decided], argument);
+}
+
+/** KEYS for a snapshot over several shards whose argument is `argument`. */
+export function keysOfJointSnapshot(
+  { shards, commands }: JointSnapshotRequest,
+  argument: string,
+): readonly string[] {
+  const records = shards.flatMap(({ shard }) => keysOf(shard));
+  const read = commands.flatMap(({ args, reads }) => reads.flatMap((at) => args.slice(at, at + 1)));
+  const settled = shards.flatMap(({ shard, settle }) => [
+    ...settle.flatMap((item) => [...valuesAmong(item.keys), ...shadowsOf(shard, item)]),
+    ...sharesOf(settle),
+  ]);
+  return declared(shards[0]?.shard ?? 0, [...records, ...valuesAmong(read), ...settled], argument);
+}
+
+/** The names that a commit touches in other shards: their records, keys and shadows. */
+function sharesOf(decisions: readonly Decision[]): readonly string[] {
+  return decisions.flatMap(({ otherShares }) =>
+    (otherShares ?? []).flatMap((share) => [
+      ...keysOf(share.shard),
+      ...valuesAmong(share.keys),
+      ...shadowsOf(share.shard, share),
+    ]),
+  );
 }
 
 /** KEYS for a snapshot whose argument is `argument`; the commands after the script declare their own keys. */
@@ -30,7 +75,12 @@ export function keysOfSnapshot(request: SnapshotRequest, argument: string): read
   const settled = settle.flatMap(({ keys }) => keys);
   const read = commands.flatMap(({ args, reads }) => reads.flatMap((at) => args.slice(at, at + 1)));
   const shadows = settle.flatMap((decision) => shadowsOf(shard, decision));
-  return declared(shard, [...valuesAmong(settled), ...valuesAmong(read), ...shadows], argument);
+  const others = sharesOf(settle);
+  return declared(
+    shard,
+    [...valuesAmong(settled), ...valuesAmong(read), ...shadows, ...others],
+    argument,
+  );
 }
 
 /** KEYS for an inspection whose argument is `argument`. */
@@ -54,10 +104,11 @@ function shadowsOf(
 function declared(shard: number, names: readonly string[], argument: string): readonly string[] {
   const keys = keysOf(shard);
   const chosen = new Set<string>();
+  const first = new Set(keys);
   let left = argument.length;
   for (const name of names) {
     // The JSON of a request cannot carry invalid UTF-8.
-    if (chosen.has(name) || !name.isWellFormed()) continue;
+    if (first.has(name) || chosen.has(name) || !name.isWellFormed()) continue;
     left -= JSON.stringify(name).length + 1;
     if (left < 0 || chosen.size === limits.keysDeclared) break;
     chosen.add(name);

@@ -12,6 +12,7 @@ import type {
   Refusal,
   Round,
   RoundPair,
+  RoundReply,
   RoundResult,
   SnapshotRequest,
   SnapshotResult,
@@ -20,12 +21,14 @@ import type {
 import { everyKey } from '../../shared/reserved-keys.ts';
 import { compareBytes, inOrder, reshape } from './reply-shape.ts';
 
-const count = z.number().int().nonnegative();
+/** A count, or an integer of an order. */
+export const count = z.number().int().nonnegative();
 
 /** A reply of a script. An endpoint's response contains nothing else. */
-const reply: z.ZodType<RawReply> = z.custom<RawReply>(() => true);
+export const reply: z.ZodType<RawReply> = z.custom<RawReply>(() => true);
 
-const voteSchema = z.union([
+/** A vote, in the form of round.lua. */
+export const voteSchema = z.union([
   z.tuple([z.literal('y'), z.array(z.array(reply)), z.string(), z.array(z.string())]),
   z.tuple([z.literal('t')]),
   z.tuple([z.literal('d')]),
@@ -55,7 +58,8 @@ const copySchema = z.union([
   z.tuple([z.literal('f'), z.enum(['token', 'number', 'epoch'])]),
 ]);
 
-const executedSchema = z.tuple([
+/** The reply to an executed round. */
+export const executedSchema = z.tuple([
   z.literal('d'),
   z.string().regex(/^[alru]*$/),
   z.array(voteSchema),
@@ -70,9 +74,10 @@ const executedSchema = z.tuple([
 const generationSchema = z.tuple([z.literal('f'), z.literal('generation'), count, count]);
 
 /** The region's state has the format of a later release; this is not a fault of its data. */
-const laterSchema = z.tuple([z.literal('f'), z.literal('format'), count]);
+export const laterSchema = z.tuple([z.literal('f'), z.literal('format'), count]);
 
-const refusedSchema = z.union([
+/** The refusal of a whole round. */
+export const refusedSchema = z.union([
   generationSchema,
   z.tuple([z.literal('f'), z.enum(['lost', 'history', 'phase'])]),
 ]);
@@ -103,7 +108,8 @@ const shortSchema = z.union([
   ),
   z.tuple([z.literal('f'), z.literal('lease')]),
 ]);
-const failedSchema = z.tuple([z.literal('x'), z.string()]);
+/** A script that failed. */
+export const failedSchema = z.tuple([z.literal('x'), z.string()]);
 
 const roundSchema = z.union([
   executedSchema,
@@ -145,13 +151,21 @@ export function decodeRound(answer: RawReply, round: Round): RoundResult | 'long
   const { data } = read;
   if (data[0] === 'm') return 'longer';
   if (data[0] === 'x') {
-    const code = /^[A-Z]+(?=\s)/.exec(data[1])?.[0];
-    return silent(`the script failed: ${textOfBytes(data[1])}`, code);
+    return failed(data[1]);
   }
   if (data[0] === 'f') {
     if (data[1] === 'format') return silent(laterRelease(data[2]));
     return { kind: 'refused', refusal: refusalOf(data) };
   }
+  const reply = roundReplyOf(data, round);
+  return typeof reply === 'string' ? silent(reply) : { kind: 'executed', reply };
+}
+
+/** The reply to an executed round, or the reason why it is none to `round`. */
+export function roundReplyOf(
+  data: z.infer<typeof executedSchema>,
+  round: Round,
+): RoundReply | string {
   const [, decisions, votes, history, older, truncated, clock, copyText, full] = data;
   const copy = copyText === null ? null : copySchema.safeParse(parse(copyText));
   const isOther =
@@ -159,24 +173,21 @@ export function decodeRound(answer: RawReply, round: Round): RoundResult | 'long
     votes.length !== round.prepares.length ||
     (copy === null) !== (round.copy === null) ||
     (clock === null) !== (round.lease === null);
-  if (isOther || copy?.success === false) return silent('an answer to another round');
+  if (isOther || copy?.success === false) return 'an answer to another round';
   const given = voteTexts(votes, round);
-  if (given === null) return silent('an answer to other prepares');
+  if (given === null) return 'an answer to other prepares';
   return {
-    kind: 'executed',
-    reply: {
-      decisions: Array.from(decisions, decisionReplyOf),
-      votes: given,
-      history: pairsOf(history),
-      older: older.map(([incarnation, sequence, keys]) => ({
-        transaction: [incarnation, sequence],
-        keys: keys.toSorted(compareBytes).map(textOfBytes),
-      })),
-      olderTruncated: truncated === 1,
-      clock,
-      copy: copy === null ? null : copyOf(copy.data),
-      isFull: full === null ? null : full === 1,
-    },
+    decisions: Array.from(decisions, decisionReplyOf),
+    votes: given,
+    history: pairsOf(history),
+    older: older.map(([incarnation, sequence, keys]) => ({
+      transaction: [incarnation, sequence],
+      keys: keys.toSorted(compareBytes).map(textOfBytes),
+    })),
+    olderTruncated: truncated === 1,
+    clock,
+    copy: copy === null ? null : copyOf(copy.data),
+    isFull: full === null ? null : full === 1,
   };
 }
 
@@ -259,7 +270,8 @@ function lockOf([key, incarnation, sequence]: [string, number, number]): ReadLoc
   return { key: textOfBytes(key), holder: [incarnation, sequence] };
 }
 
-function laterRelease(format: number): string {
+/** The reason for people why a state cannot be read. */
+export function laterRelease(format: number): string {
   return `its state is of a later release of Lockstep (form ${format}), which this one cannot read: deploy that release`;
 }
 
@@ -269,6 +281,12 @@ export function silent(
   code = '',
 ): { readonly kind: 'silent'; readonly reason: string; readonly code?: string } {
   return serverRefusals.has(code) ? { kind: 'silent', reason, code } : { kind: 'silent', reason };
+}
+
+/** A script that raised an error, with its text. */
+export function failed(text: string): ReturnType<typeof silent> {
+  const code = /^[A-Z]+(?=\s)/.exec(text)?.[0];
+  return silent(`the script failed: ${textOfBytes(text)}`, code);
 }
 
 function parse(text: unknown): unknown {
@@ -286,14 +304,15 @@ function decisionReplyOf(letter: string): DecisionReply {
   return reply;
 }
 
-function refusalOf(refusal: z.infer<typeof refusedSchema>): Refusal {
+/** The refusal as a value. */
+export function refusalOf(refusal: z.infer<typeof refusedSchema>): Refusal {
   return refusal[1] === 'generation'
     ? { kind: refusal[1], has: refusal[2], keys: refusal[3] }
     : { kind: refusal[1] };
 }
 
 /** The replies with the types of their shape; null if the two do not match. */
-function shapedOf(replies: RawReply[], shape: string): readonly RawReply[] | null {
+export function shapedOf(replies: RawReply[], shape: string): readonly RawReply[] | null {
   try {
     const shaped = reshape(replies, shape);
     return Array.isArray(shaped) ? shaped : null;
@@ -322,7 +341,7 @@ function voteTexts(
 function outcomesOf(
   outcomes: RawReply[],
   shape: string,
-  { parts }: Prepare,
+  { parts }: Pick<Prepare, 'parts'>,
 ): readonly Bytes[] | null {
   const shaped = shapedOf(outcomes, shape);
   if (shaped?.length !== parts.length || !shaped.every(isOutcome)) return null;
@@ -357,7 +376,11 @@ function copyOf(copy: z.infer<typeof copySchema>): CopyReply {
   }
 }
 
-function voteOf(vote: z.infer<typeof voteSchema>, prepare: Prepare): Vote | null {
+/** The vote as a value; null if it does not match the parts. */
+export function voteOf(
+  vote: z.infer<typeof voteSchema>,
+  prepare: Pick<Prepare, 'parts'>,
+): Vote | null {
   switch (vote[0]) {
     case 'y': {
       const outcomes = outcomesOf(vote[1], vote[2], prepare);

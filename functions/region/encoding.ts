@@ -3,6 +3,7 @@ import { assert } from '../../shared/assert.ts';
 import { recordNames } from '../../shared/commands/keys.ts';
 import type { Check, Operation, OperationKind, ReplySort } from '../../shared/contracts/frame.ts';
 import { isGrowing } from '../../shared/contracts/growing.ts';
+import type { Share } from '../../shared/contracts/joint.ts';
 import type {
   CopyForm,
   CopyStep,
@@ -56,7 +57,8 @@ const roleCodes: Record<Role, number> = { voter: 0, copying: 1, out: 2 };
 
 const formCodes: Record<CopyForm, number> = { dump: 0, logical: 1, absent: 2 };
 
-type Json = string | number | readonly Json[];
+/** What JSON arguments consist of. */
+export type Json = string | number | readonly Json[];
 
 /** The names of a shard's own keys that a script declares, in the order of its KEYS. */
 export function keysOf(shard: number): string[] {
@@ -100,7 +102,7 @@ export function encodeRound(round: Round): string {
 }
 
 /** True if the prepare may take memory that a full server refuses; nobody knows the commands of a script before. */
-function grows({ parts }: Prepare): boolean {
+export function grows({ parts }: Pick<Prepare, 'parts'>): boolean {
   return parts.some(({ operations }) =>
     operations.some((operation) => operation.kind === 'script' || isGrowing(operation)),
   );
@@ -174,15 +176,24 @@ export function encodeInspection(inspection: Inspection): string {
   }
 }
 
-function decisionForm(decision: Decision): Json {
-  return [...decision.transaction, Number(decision.outcome === 'commit'), decision.keys];
+/** A decision in the form of round.lua. */
+export function decisionForm(decision: Decision): Json {
+  const { transaction, outcome, keys, otherShares } = decision;
+  const form: Json = [...transaction, Number(outcome === 'commit'), keys];
+  return otherShares === undefined ? form : [...form, otherShares.map(shareForm)];
+}
+
+/** A share in the form of shares.lua. */
+export function shareForm({ shard, transaction, keys }: Share): readonly Json[] {
+  return [shard, ...transaction, keys];
 }
 
 function prepareForm(prepare: Prepare): Json {
   return [...prepare.transaction, prepare.now, prepare.keys, prepare.parts.map(partForm)];
 }
 
-function partForm(part: Part): Json {
+/** A part in the form of round.lua. */
+export function partForm(part: Part): Json {
   const form: Json = [part.checks.map(checkForm), part.operations.map(operationForm)];
   return part.continueOnError ? [...form, 1] : form;
 }

@@ -1,7 +1,14 @@
 /** Assembles the scripts that regions run from the files of lua/, the command table and the limits. */
 import type { Operation } from '../../shared/contracts/frame.ts';
 import { growingCommands, growingOfGroups } from '../../shared/contracts/growing.ts';
-import type { Round, SnapshotRequest } from '../../shared/contracts/round.ts';
+import type { JointRound, JointSnapshotRequest } from '../../shared/contracts/joint.ts';
+import {
+  type Decision,
+  holdScript,
+  type Part,
+  type Round,
+  type SnapshotRequest,
+} from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import { addressingOf } from './addressing.ts';
 import applyText from './lua/apply.lua';
@@ -16,16 +23,22 @@ import copySourceText from './lua/copy/copy-source.lua';
 import copyTargetText from './lua/copy/copy-target.lua';
 import inspectText from './lua/inspect.lua';
 import jsonText from './lua/json.lua';
+import judgingText from './lua/judging.lua';
 import leaseText from './lua/lease.lua';
 import memoryText from './lua/memory.lua';
 import messagesText from './lua/messages.lua';
 import paceText from './lua/pace.lua';
 import readText from './lua/read.lua';
+import readingText from './lua/reading.lua';
 import regionStateText from './lua/region-state.lua';
 import regionStoreText from './lua/region-store.lua';
 import repliesText from './lua/replies.lua';
 import roundText from './lua/round.lua';
 import setRoundText from './lua/set-round.lua';
+import jointText from './lua/shards/joint.lua';
+import jointSnapshotText from './lua/shards/joint-snapshot.lua';
+import sharesText from './lua/shards/shares.lua';
+import slotsText from './lua/shards/slots.lua';
 import snapshotText from './lua/snapshot.lua';
 import sortingText from './lua/sorting.lua';
 import bitsText from './lua/staging/bits.lua';
@@ -198,13 +211,14 @@ const copyTexts = [
  */
 export const roundScripts = {
   /** Decisions alone, or prepares that need no shadow alone; anything else that it meets needs a longer text. */
-  short: scriptOf('short round', [...shortTexts, roundText]),
+  short: scriptOf('short round', [...shortTexts, judgingText, roundText]),
   /** Decisions, and commands that take values whole. The most common rounds end early here too. */
   plain: scriptOf('round', [
     ...headTexts,
     setRoundText,
     ...decidingTexts,
     stagingOf([wholeText]),
+    judgingText,
     roundText,
   ]),
   /** Also commands that address elements of collections, streams, and numbers too wide for Lua. */
@@ -212,6 +226,7 @@ export const roundScripts = {
     ...headTexts,
     ...decidingTexts,
     stagingOf(elementTexts),
+    judgingText,
     roundText,
   ]),
   /** Also users' scripts, which may call any command. */
@@ -219,6 +234,7 @@ export const roundScripts = {
     ...headTexts,
     ...decidingTexts,
     stagingOf(elementTexts, userScriptTexts),
+    judgingText,
     roundText,
   ]),
   /** Decisions and a step of a copy. */
@@ -227,6 +243,7 @@ export const roundScripts = {
     ...decidingTexts,
     stagingOf([wholeText]),
     ...copyTexts,
+    judgingText,
     roundText,
   ]),
   /** Everything; a coordinator does not prepare in a round with a step of a copy. */
@@ -235,9 +252,71 @@ export const roundScripts = {
     ...decidingTexts,
     stagingOf(elementTexts, userScriptTexts),
     ...copyTexts,
+    judgingText,
     roundText,
   ]),
 } as const;
+
+/** The states of several shards in one script, and the commits of joint transactions. */
+const sharesTexts = [moduleOf('loadSlots', slotsText), sharesText];
+
+/** The same scripts for rounds with commits of joint transactions. */
+const sharesRoundScripts = {
+  plain: lazyScriptOf('round with shares', [
+    ...headTexts,
+    ...decidingTexts,
+    stagingOf([wholeText]),
+    judgingText,
+    ...sharesTexts,
+    roundText,
+  ]),
+  all: lazyScriptOf('round of all with shares', [
+    ...headTexts,
+    ...decidingTexts,
+    stagingOf(elementTexts, userScriptTexts),
+    ...copyTexts,
+    judgingText,
+    ...sharesTexts,
+    roundText,
+  ]),
+} as const;
+
+/** The scripts of joint rounds; joint-encoding.ts writes their argument, joint-decoding.ts reads their reply. */
+const jointScripts = {
+  plain: lazyScriptOf('joint round', [
+    ...headTexts,
+    ...decidingTexts,
+    stagingOf([wholeText]),
+    judgingText,
+    ...sharesTexts,
+    jointText,
+  ]),
+  all: lazyScriptOf('joint round of all', [
+    ...headTexts,
+    ...decidingTexts,
+    stagingOf(elementTexts, userScriptTexts),
+    judgingText,
+    ...sharesTexts,
+    jointText,
+  ]),
+} as const;
+
+/** Returns the shortest script that supports the joint round. */
+export function jointScriptFor({ prepare }: JointRound): LuaScript {
+  return isPlain(prepare.parts) ? jointScripts.plain : jointScripts.all;
+}
+
+/** True if the operations take values whole, and none is a user's script. */
+function isPlain(parts: readonly Part[]): boolean {
+  return parts.every(({ operations }) =>
+    operations.every((operation) => operation.kind !== 'script' && !needsElements(operation)),
+  );
+}
+
+/** True if a commit among them names shares of other shards. */
+function haveShares(decisions: readonly Decision[]): boolean {
+  return decisions.some(({ otherShares }) => otherShares !== undefined);
+}
 
 /** Returns the script that probably suffices for the round: the shortest one. */
 export function roundScriptFor(round: Round): LuaScript {
@@ -247,6 +326,7 @@ export function roundScriptFor(round: Round): LuaScript {
 /** True for a round whose script can stop before it has changed anything, if it turns out to need a longer text. */
 function isShort({ decisions, prepares, copy }: Round): boolean {
   if (copy !== null || (decisions.length > 0 && prepares.length > 0)) return false;
+  if (haveShares(decisions)) return false;
   return prepares.every(({ parts }) =>
     parts.every(({ checks, operations }) => checks.length === 0 && operations.every(isInline)),
   );
@@ -265,7 +345,11 @@ function isInline({ kind, args }: Operation): boolean {
 }
 
 /** Returns the shortest script that certainly supports the round. */
-export function longRoundScriptFor({ prepares, copy }: Round): LuaScript {
+export function longRoundScriptFor({ decisions, prepares, copy }: Round): LuaScript {
+  if (haveShares(decisions)) {
+    const isAllPlain = copy === null && prepares.every(({ parts }) => isPlain(parts));
+    return isAllPlain ? sharesRoundScripts.plain : sharesRoundScripts.all;
+  }
   const operations = prepares.flatMap(({ parts }) => parts.flatMap((part) => part.operations));
   const hasScripts = operations.some(({ kind }) => kind === 'script');
   const hasElements = operations.some(needsElements);
@@ -319,12 +403,41 @@ const readingTexts = [
 
 /** The scripts of snapshots; encoding.ts writes their argument, decoding.ts reads their reply. */
 const snapshotScripts = {
-  plain: scriptOf('snapshot', [...readingTexts, slowCommandsText, snapshotText]),
+  plain: scriptOf('snapshot', [...readingTexts, slowCommandsText, readingText, snapshotText]),
   scripts: scriptOf('snapshot with scripts', [
     ...readingTexts,
     scriptReadHost,
     slowCommandsText,
+    readingText,
     snapshotText,
+  ]),
+  /** Also commits of joint transactions. */
+  shares: lazyScriptOf('snapshot with shares', [
+    ...readingTexts,
+    scriptReadHost,
+    slowCommandsText,
+    readingText,
+    ...sharesTexts,
+    snapshotText,
+  ]),
+} as const;
+
+/** The scripts of snapshots over several shards. */
+const jointSnapshotScripts = {
+  plain: lazyScriptOf('joint snapshot', [
+    ...readingTexts,
+    slowCommandsText,
+    readingText,
+    ...sharesTexts,
+    jointSnapshotText,
+  ]),
+  scripts: lazyScriptOf('joint snapshot with scripts', [
+    ...readingTexts,
+    scriptReadHost,
+    slowCommandsText,
+    readingText,
+    ...sharesTexts,
+    jointSnapshotText,
   ]),
 } as const;
 
@@ -332,9 +445,14 @@ const snapshotScripts = {
 export const readScript = scriptOf('read', [readText]);
 
 /** Returns the shortest script that supports the snapshot. */
-export function snapshotScriptFor({ commands }: SnapshotRequest): LuaScript {
-  const hasScripts = commands.some(({ args }) => args[0] === 'EVAL_RO');
-  return hasScripts ? snapshotScripts.scripts : snapshotScripts.plain;
+export function snapshotScriptFor({ commands, settle }: SnapshotRequest): LuaScript {
+  if (haveShares(settle)) return snapshotScripts.shares;
+  return holdScript(commands) ? snapshotScripts.scripts : snapshotScripts.plain;
+}
+
+/** Returns the shortest script that supports the snapshot over several shards. */
+export function jointSnapshotScriptFor({ commands }: JointSnapshotRequest): LuaScript {
+  return holdScript(commands) ? jointSnapshotScripts.scripts : jointSnapshotScripts.plain;
 }
 
 /** The script of an inspection; encoding.ts writes its argument, decoding.ts reads its reply. */
@@ -350,7 +468,10 @@ export const inspectScript = scriptOf('inspect', [
 /** Every script that is sent to regions. */
 export const everyScript: readonly LuaScript[] = [
   ...Object.values(roundScripts),
+  ...Object.values(sharesRoundScripts),
+  ...Object.values(jointScripts),
   ...Object.values(snapshotScripts),
+  ...Object.values(jointSnapshotScripts),
   readScript,
   inspectScript,
 ];
@@ -363,6 +484,18 @@ export async function digestOf(text: string): Promise<string> {
 
 function scriptOf(name: LuaScript['name'], texts: readonly string[]): LuaScript {
   return { name, text: withoutComments(texts.join('\n')) };
+}
+
+/** As scriptOf, for a text that is assembled when it is first needed. */
+function lazyScriptOf(name: LuaScript['name'], texts: readonly string[]): LuaScript {
+  let text: string | null = null;
+  return {
+    name,
+    get text() {
+      text ??= withoutComments(texts.join('\n'));
+      return text;
+    },
+  };
 }
 
 /** The names as a string for `isNamed` of base.lua: each run of the script would have to fill a table again. */

@@ -25,7 +25,8 @@ import {
 } from './whole-reads.ts';
 
 const tooLargeMessage = 'ERR the replies are too large; ask for less at once';
-const tooLarge: RawReply = { error: tooLargeMessage };
+/** The reply to a command whose reply has no room. */
+export const tooLarge: RawReply = { error: tooLargeMessage };
 const tooLargeElement: Element = { kind: 'error', code: 'ERR', message: tooLargeMessage };
 
 /** Commands that run in the script, which omits Lockstep's own keys, limits their work, or runs users' scripts. */

@@ -6,6 +6,7 @@
 import type { RegionId, TransactionOrder, WriteId } from '../ids.ts';
 import type { Bytes } from './bytes.ts';
 import type { Check } from './frame.ts';
+import type { Share } from './joint.ts';
 import type {
   AdminCommand,
   AdminCommandAnswer,
@@ -180,6 +181,8 @@ export type Resolution =
       readonly kind: 'committed';
       readonly transaction: TransactionOrder;
       readonly keys: readonly string[];
+      /** Of a joint commit: the shares of the other shards. */
+      readonly otherShares?: readonly Share[];
     }
   | { readonly kind: 'pending'; readonly transaction: TransactionOrder }
   | { readonly kind: 'aborted'; readonly transaction: TransactionOrder }

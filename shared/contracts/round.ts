@@ -6,6 +6,13 @@
 import type { TransactionOrder } from '../ids.ts';
 import type { Bytes } from './bytes.ts';
 import type { Check, Operation } from './frame.ts';
+import type {
+  JointResult,
+  JointRound,
+  JointSnapshotRequest,
+  JointSnapshotResult,
+  Share,
+} from './joint.ts';
 import type { RawReply } from './reply.ts';
 
 /**
@@ -19,6 +26,11 @@ export interface Decision {
   readonly transaction: TransactionOrder;
   readonly outcome: 'commit' | 'abort';
   readonly keys: readonly string[];
+  /**
+   * Of each commit of a joint transaction: the shares of the other shards. The region applies those whose locks are all
+   * there in the same script, so that nobody reads half of it. Absent from aborts and from transactions of one shard.
+   */
+  readonly otherShares?: readonly Share[];
 }
 
 /** One part of a transaction: one write's checks and operations. */
@@ -375,7 +387,10 @@ export type CommandResult =
 export interface RegionClient {
   /** Sends the round exactly once. Silent after `timeoutMs`. */
   round(round: Round, timeoutMs: number): Promise<RoundResult>;
+  /** Sends the joint round exactly once. Silent after `timeoutMs`. */
+  joint(round: JointRound, timeoutMs: number): Promise<JointResult>;
   snapshot(request: SnapshotRequest, timeoutMs: number): Promise<SnapshotResult>;
+  jointSnapshot(request: JointSnapshotRequest, timeoutMs: number): Promise<JointSnapshotResult>;
   /**
    * The digest of a key covers its type, expiry and value, but not the order or encoding in which a server keeps it, so
    * equal keys have equal digests in every region.

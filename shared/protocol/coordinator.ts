@@ -9,8 +9,13 @@ import type { InDoubt } from '../contracts/members.ts';
 import { formatTransactionId, keyOf, type RegionId, type WriteId } from '../ids.ts';
 import { AdminCommands } from './handlers/admin-commands.ts';
 import { Attempts } from './handlers/attempts.ts';
+import { Conclusions } from './handlers/conclusions.ts';
 import { CoordinatorReads } from './handlers/coordinator-reads.ts';
 import { openTransactionsOf } from './handlers/in-doubt.ts';
+import { Joining } from './handlers/joining.ts';
+import { LoanCalls } from './handlers/loan-calls.ts';
+import { LoanQuestions } from './handlers/loan-questions.ts';
+import { LoanEnds, Loans } from './handlers/loans.ts';
 import { RoundAnswers } from './handlers/round-answers.ts';
 import { TransactionManager } from './handlers/transaction-manager.ts';
 import { WriteIntake } from './handlers/write-intake.ts';
@@ -26,6 +31,7 @@ import type { CoordinatorView, LiveWrite } from './io/view.ts';
 import { BlockedKeys } from './membership/blocked-keys.ts';
 import { Members } from './membership/members.ts';
 import { OwnedSlots } from './ownership/owned-slots.ts';
+import { Shards } from './ownership/shards.ts';
 import { RegionLinks } from './regions/region-links.ts';
 import { statusOf } from './regions/region-status.ts';
 import { Rest } from './regions/rest.ts';
@@ -34,6 +40,7 @@ import { EventRouter } from './transactions/event-router.ts';
 import { PendingConfirmations } from './transactions/pending-confirmations.ts';
 import { PendingWrites } from './transactions/pending-writes.ts';
 import { resolutionOf } from './transactions/resolution.ts';
+import type { Transaction } from './transactions/transaction.ts';
 import { Transactions } from './transactions/transactions.ts';
 
 type Event<Kind> = Extract<CoordinatorEvent, { kind: Kind }>;
@@ -64,6 +71,11 @@ export class CoordinatorCore implements CoordinatorView {
   readonly #adminCommands: AdminCommands;
   readonly #rest: Rest;
   readonly #slots: OwnedSlots;
+  readonly #loans: Loans;
+  readonly #loanCalls: LoanCalls;
+  readonly #conclusions: Conclusions;
+  readonly #joining: Joining;
+  readonly #questions: LoanQuestions;
   /** For its invariants alone. */
   readonly internals: CoordinatorInternals;
 
@@ -74,9 +86,13 @@ export class CoordinatorCore implements CoordinatorView {
     const state = this.#state;
     this.#clock = new Clock(now, stored.now);
     const ready = new ReadyBuilder(this.#clock);
+    const loanCalls = new LoanCalls(ready);
+    const transactions = new Transactions(stored.incarnation);
+    const conclusions = new Conclusions({ config, stored, ready, transactions, loanCalls });
     const links = new RegionLinks(config, stored, ready);
     const eventRouter = new EventRouter(stored.subscriptions);
     const slots = new OwnedSlots(config.shard, stored.ownership, ready);
+    const shards = new Shards(config.shard, slots, config.jointMap ?? null);
     const base = {
       config,
       stored,
@@ -85,17 +101,20 @@ export class CoordinatorCore implements CoordinatorView {
       links,
       eventRouter,
       slots,
-      pendingWrites: new PendingWrites(ready, eventRouter, slots),
+      pendingWrites: new PendingWrites(ready, eventRouter, slots, shards),
       pendingConfirmations: new PendingConfirmations(ready, eventRouter),
-      transactions: new Transactions(stored.incarnation),
+      transactions,
+      shards,
+      loanCalls,
+      conclusions,
       blocked: new BlockedKeys(stored.blocked, ready),
     };
     const attempts = new Attempts(base);
-    const members = new Members({ ...base, attempts });
+    const members = new Members({ ...base, attempts, loans: new LoanEnds(transactions, ready) });
     const parts = { ...base, attempts, members };
-    const transactionManager = new TransactionManager(parts);
-    const { transactions } = base;
-    const reads = new CoordinatorReads(ready, links, transactions, slots, config.roundTimeoutMs);
+    const loans = new Loans(parts);
+    const transactionManager = new TransactionManager({ ...parts, loans });
+    const reads = new CoordinatorReads({ ...parts, loans });
     const rest = new Rest(stored.isResting, ready);
     this.#ready = ready;
     this.#links = links;
@@ -113,7 +132,12 @@ export class CoordinatorCore implements CoordinatorView {
     this.#reads = reads;
     this.#rest = rest;
     this.#slots = slots;
-    this.internals = { ...base, members, reads, rest };
+    this.#loans = loans;
+    this.#loanCalls = loanCalls;
+    this.#conclusions = conclusions;
+    this.#joining = new Joining(parts);
+    this.#questions = new LoanQuestions({ ready, transactions, loans });
+    this.internals = { ...base, members, reads, rest, loans };
     this.#takeUpUnconfirmed();
   }
 
@@ -145,8 +169,13 @@ export class CoordinatorCore implements CoordinatorView {
 
   #advance(entropy: string, epoch: number): void {
     this.#members.advance();
+    this.#loans.lendFree();
     // Comes last of the changes, since each of them may free frames.
     this.#transactionManager.batch();
+    this.#joining.advance();
+    this.#loans.advance();
+    this.#conclusions.advance();
+    this.#questions.advance();
     this.#send(entropy);
     this.#noteRest(epoch);
   }
@@ -156,6 +185,7 @@ export class CoordinatorCore implements CoordinatorView {
    */
   get busy(): boolean {
     if (this.#members.founding.isComparing) return true;
+    if (this.#loans.busy || this.#conclusions.hasCommits || this.#questions.busy) return true;
     return this.#pendingWrites.pendingCount > 0 || this.#links.busy || this.#reads.busy;
   }
 
@@ -241,6 +271,16 @@ export class CoordinatorCore implements CoordinatorView {
         this.#links.beginLeases();
         this.#roundAnswers.take(event);
         break;
+      case 'joint-round-completed':
+        this.#links.beginLeases();
+        this.#roundAnswers.takeJoint(event);
+        break;
+      case 'loan-called':
+        this.#onLoanCall(event);
+        break;
+      case 'loan-answered':
+        this.#loanCalls.onAnswer(event.number, event.answer);
+        break;
       case 'snapshot-completed':
         this.#reads.onSnapshot(event);
         break;
@@ -296,6 +336,7 @@ export class CoordinatorCore implements CoordinatorView {
     const { shard, connections } = this.#config;
     const { incarnation } = this.#stored;
     const head = { shard, epoch: this.#state.epoch, incarnation, newest, oldestUndecided };
+    this.#loans.makeRounds(head, entropy);
     const { founding } = this.#members;
     if (founding.refusal !== null) this.#reads.refuseAll(founding.refusal);
     this.#reads.sweep();
@@ -316,13 +357,16 @@ export class CoordinatorCore implements CoordinatorView {
     const hasMembers = !this.#members.founding.isOpen;
     const isCalm = hasMembers && !this.busy && this.#links.areCalm;
     const hasChanged = this.#state.epoch !== epochBefore;
-    this.#rest.note({ isCalm, stirs: hasChanged || this.#ready.sendsPrepares });
+    const { lends } = this.#ready;
+    this.#rest.note({ isCalm, stirs: hasChanged || this.#ready.sendsPrepares || lends });
   }
 
   #takeUpUnconfirmed(): void {
     const voters = this.#links.voters.map(({ region }) => region);
-    for (const { transaction, keys, writes, sequence } of this.#stored.unconfirmed) {
-      this.#links.queueDecisionForAll({ transaction, outcome: 'commit', keys }, sequence, false);
+    for (const { transaction, keys, otherShares, writes, sequence } of this.#stored.unconfirmed) {
+      const decision = { transaction, outcome: 'commit', keys } as const;
+      const joint = otherShares === undefined ? decision : { ...decision, otherShares };
+      this.#links.queueDecisionForAll(joint, sequence, false);
       this.#pendingConfirmations.add(transaction, voters, writes, [], false);
     }
   }
@@ -343,17 +387,35 @@ export class CoordinatorCore implements CoordinatorView {
     this.#attempts.requestBatch();
   }
 
-  #onResolutionRequested({
-    ticket,
-    transactions,
-    recorded,
-    horizon,
-  }: Event<'resolution-requested'>): void {
+  /** Another coordinator calls: a home that asks for keys or tells an outcome, or a guest that asks for one. */
+  #onLoanCall({ ticket, from, call, recorded }: Event<'loan-called'>): void {
+    switch (call.kind) {
+      case 'join':
+        this.#loans.onRequest(ticket, call.request);
+        break;
+      case 'conclude':
+        this.#loans.onConclusion(ticket, call.conclusion);
+        break;
+      case 'ask': {
+        const abort = (transaction: Transaction) =>
+          this.#attempts.abort(transaction, this.#ready.now);
+        const word = this.#conclusions.wordOn(from, call.question, recorded, abort);
+        this.#ready.reply({ kind: 'loan', ticket, answer: { kind: 'ask', word } });
+        break;
+      }
+      default:
+        unreachable(call);
+    }
+  }
+
+  #onResolutionRequested(event: Event<'resolution-requested'>): void {
+    const { ticket, transactions, recorded, horizon } = event;
     const later = transactions.find(([incarnation]) => incarnation > this.#stored.incarnation);
     if (later !== undefined) {
       this.#ready.ended ??= `asked about transaction ${keyOf(later)} of a later incarnation`;
       return;
     }
+    if (this.#questions.take(event)) return;
     const resolutions = transactions.map((transaction) =>
       resolutionOf(transaction, recorded, this.#transactions.isUndecided(transaction), horizon),
     );
@@ -379,8 +441,11 @@ function isWork({ kind }: CoordinatorEvent): boolean {
     case 'read-requested':
     case 'lease-requested':
     case 'admin-command':
+    case 'loan-called':
       return true;
     case 'round-completed':
+    case 'joint-round-completed':
+    case 'loan-answered':
     case 'comparison-completed':
     case 'snapshot-completed':
     case 'subscriptions-changed':

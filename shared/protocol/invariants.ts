@@ -75,7 +75,7 @@ export class Invariants {
   }
 
   /** Values that never go back. */
-  #checkProgress({ persist, sends, comparison }: Ready): void {
+  #checkProgress({ persist, sends, jointRounds, comparison }: Ready): void {
     const { state, ready, transactions, members } = this.#core;
     must(state.epoch >= this.#epoch, 'the epoch of the members rises', state.epoch);
     must(ready.now >= this.#now, 'the clock does not go back (R18)', ready.now, this.#now);
@@ -94,7 +94,7 @@ export class Invariants {
       must(isQuiet, 'nothing begins while writes pause (R37)', transactions.newest);
     }
     this.#checkSequences(persist);
-    const numbers = sends.map(({ number }) => number);
+    const numbers = [...sends, ...jointRounds].map(({ number }) => number).sort(byValue);
     for (const number of comparison === null
       ? numbers
       : [...numbers, comparison.number].sort(byValue)) {
@@ -188,6 +188,7 @@ function byValue(a: number, b: number): number {
 /** The sequences that a storage write uses, in order. */
 function sequencesOf(write: StorageWrite): readonly number[] {
   if (write.kind === 'members') return write.changes.map(({ sequence }) => sequence);
+  if (write.kind === 'loan-commit') return [write.sequence];
   if (write.kind !== 'commit') return [];
   return write.writes.flatMap(({ record: { outcome, sequence } }) =>
     outcome === 'committed' && sequence !== null ? [sequence] : [],

@@ -48,20 +48,19 @@ export function slotsOf(keys: readonly string[]): LockedSlots {
   if (areAll(keys)) return 'all';
   const slots = new Map<number, Slot>();
   for (const key of keys) {
-    const name = nameWithSlot(key);
-    if (name === null) continue;
-    const slot = slotOf(name);
+    const slot = lockedSlotOf(key);
+    if (slot === null) continue;
     if (!slots.has(slot.number)) slots.set(slot.number, slot);
   }
   const [first = homeSlot, ...more] = slots.values();
   return [first, ...more];
 }
 
-/** The part of a lock's key that has a slot; null if it has none. */
-function nameWithSlot(key: string): string | null {
-  if (!key.startsWith(reservedPrefix)) return key;
-  if (key.startsWith(channelPrefix)) return key.slice(channelPrefix.length);
-  return key.startsWith(writePrefix) ? null : key;
+/** The slot of one key that a write locks, unless that is all keys; null if it has none. */
+export function lockedSlotOf(key: string): Slot | null {
+  if (!key.startsWith(reservedPrefix)) return slotOf(key);
+  if (key.startsWith(channelPrefix)) return slotOf(key.slice(channelPrefix.length));
+  return key.startsWith(writePrefix) ? null : slotOf(key);
 }
 
 /**

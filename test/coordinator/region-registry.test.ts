@@ -15,6 +15,8 @@ function connect({ url }: RegionConfiguration): RegionClient {
   const silent = { kind: 'silent', reason: url } as const;
   return {
     round: async () => silent,
+    joint: async () => silent,
+    jointSnapshot: async () => silent,
     snapshot: async () => silent,
     inspect: async () => silent,
     run: async () => silent,

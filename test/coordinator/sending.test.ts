@@ -57,6 +57,8 @@ class SendingHarness implements RecordedDecisions {
   readonly snapped = Promise.withResolvers<SnapshotResult>();
   readonly client: RegionClient = {
     round: () => this.rounded.promise,
+    joint: async () => unasked,
+    jointSnapshot: async () => unasked,
     snapshot: () => this.snapped.promise,
     inspect: async () => unasked,
     run: async () => unasked,

@@ -465,6 +465,8 @@ export class EdgeUnderTest {
   #region(id: string): ReadableRegion {
     return {
       round: async () => ({ kind: 'silent', reason: 'the edge sends no rounds' }),
+      joint: async () => ({ kind: 'silent', reason: 'the edge sends no rounds' }),
+      jointSnapshot: async () => ({ kind: 'silent', reason: 'no shards are joined here' }),
       snapshot: (request) => this.snapshot(id, request),
       isShort: (commands) => this.isShort(commands),
       shortSnapshot: (request) => this.shortSnapshot(id, request),

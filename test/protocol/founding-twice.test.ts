@@ -240,7 +240,7 @@ describe('two coordinators with storages of their own', () => {
     answerAll(two);
     for (const send of rest) carryOut(one, send);
     for (const harness of [one, two, one, two]) calm(harness);
-    const generations = regions.map((region) => modelOf(region).state().head?.generation);
+    const generations = regions.map((region) => modelOf(region).shard().head?.generation);
     expect(generations).toEqual([9, 11, 11]);
     expect(one.statusOf('middle')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
     expect(two.statusOf('near')).toMatchObject({ state: 'out', cause: 'foreign', held: true });

@@ -1,6 +1,12 @@
 /** The implementations of a region that have to meet the same claims: the model, redis-server, the embedded server. */
 import type { Redis } from 'ioredis';
 import type {
+  JointResult,
+  JointRound,
+  JointSnapshotRequest,
+  JointSnapshotResult,
+} from '../../shared/contracts/joint.ts';
+import type {
   Inspection,
   InspectionResult,
   Round,
@@ -17,7 +23,9 @@ import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
 /** A region under test, with the operations that the claims need. */
 export interface Implementation {
   round(round: Round): Promise<RoundResult>;
+  joint(round: JointRound): Promise<JointResult>;
   snapshot(request: SnapshotRequest): Promise<SnapshotResult>;
+  jointSnapshot(request: JointSnapshotRequest): Promise<JointSnapshotResult>;
   inspect(inspection: Inspection): Promise<InspectionResult>;
   /** Runs a command as a plain client; the reply is JSON as in a part's outcome. */
   run(...args: readonly string[]): Promise<string>;
@@ -25,6 +33,8 @@ export interface Implementation {
   published(): Promise<readonly string[]>;
   /** Saves the shard's own state, and returns a function that rolls it back. */
   backup(): Promise<() => Promise<void>>;
+  /** Saves everything, and returns a function that goes back to it. */
+  backupWhole(): Promise<() => Promise<void>>;
   /** Loses the lock of a key, as no region should. */
   dropLock(key: string): Promise<void>;
   /** Loses everything. */
@@ -46,12 +56,18 @@ function openModel(): Implementation {
   const model = new RegionModel(() => Date.now());
   return {
     round: async (round) => model.round(round),
+    joint: async (round) => model.joint(round),
     snapshot: async (request) => model.snapshot(request),
+    jointSnapshot: async (request) => model.jointSnapshot(request),
     inspect: async (inspection) => model.inspect(inspection),
     run: async (...args) => encodeReply(model.run(...args)),
     published: async () =>
       model.published.splice(0).map(({ channel, text }) => `${channel} ${text}`),
     async backup() {
+      const state = model.state();
+      return async () => model.restore(state);
+    },
+    async backupWhole() {
       const state = model.state();
       return async () => model.restore(state);
     },
@@ -68,11 +84,14 @@ async function openRedis(starting: Promise<TestServer>): Promise<Implementation>
   const client = connectDirectly(redis);
   return {
     round: (round) => client.round(round, 0),
+    joint: (round) => client.joint(round, 0),
     snapshot: (request) => client.snapshot(request, 0),
+    jointSnapshot: (request) => client.jointSnapshot(request, 0),
     inspect: (inspection) => client.inspect(0, inspection, 0),
     run: (...args) => runPlainly(redis, args),
     published: () => listener.published(),
     backup: () => backupOf(redis),
+    backupWhole: () => wholeBackupOf(redis),
     async dropLock(key) {
       await dropLock(redis, key);
     },
@@ -134,6 +153,29 @@ function plainReply(reply: unknown): ModelReply {
   if (typeof reply === 'number' || reply === null) return reply;
   if (Array.isArray(reply)) return reply.map(plainReply);
   throw new Error(`no plain reply: ${String(reply)}`);
+}
+
+/** The commands that make a value of each type, from what the server returns for it. */
+const makers: Readonly<Record<string, readonly [read: readonly string[], make: string]>> = {
+  string: [['GET'], 'SET'],
+  hash: [['HGETALL'], 'HSET'],
+  set: [['SMEMBERS'], 'SADD'],
+};
+
+async function wholeBackupOf(redis: Redis): Promise<() => Promise<void>> {
+  const commands: (readonly (string | Buffer)[])[] = [];
+  for (const name of await redis.keys('*')) {
+    const [[read = ''] = [], make = ''] = makers[await redis.type(name)] ?? [];
+    const found = await redis.callBuffer(read, name);
+    const values: unknown[] = Array.isArray(found) ? found : [found];
+    commands.push([make, name, ...values.filter((each) => Buffer.isBuffer(each))]);
+    const expiry = await redis.pexpiretime(name);
+    if (expiry >= 0) commands.push(['PEXPIREAT', name, String(expiry)]);
+  }
+  return async () => {
+    await redis.flushall();
+    for (const [command = '', ...rest] of commands) await redis.call(String(command), ...rest);
+  };
 }
 
 async function backupOf(redis: Redis): Promise<() => Promise<void>> {

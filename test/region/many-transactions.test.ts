@@ -138,7 +138,7 @@ describe.each(servers)('many transactions in %s', (server, start) => {
 
   async function compareStates(model: RegionModel): Promise<void> {
     const [state, locks] = await Promise.all([readState(current.redis), readLocks(current.redis)]);
-    const kept = model.state();
+    const kept = model.shard();
     const records = [...locks].map(([key, record]) => [key, record.split('|', 1)[0]]);
     const expected = model.locks().map(([key, holder]) => [bytesOf(key), holder.join('.')]);
     const byKey = (items: readonly (readonly (string | undefined)[])[]) =>

@@ -1,6 +1,16 @@
 /** The model of a region: the specification of the Lua scripts, in TypeScript. */
 import { bytesOf as sizeOfReply } from '../../functions/region/reply-shape.ts';
-import { isGrowing } from '../../shared/contracts/growing.ts';
+import { assert } from '../../shared/assert.ts';
+import type {
+  JointPrepare,
+  JointResult,
+  JointRound,
+  JointRoundReply,
+  JointSnapshotRequest,
+  JointSnapshotResult,
+  JointVote,
+  SnapshotShard,
+} from '../../shared/contracts/joint.ts';
 import type {
   CopyForm,
   CopyKey,
@@ -10,9 +20,9 @@ import type {
   DecisionReply,
   Inspection,
   InspectionResult,
-  OlderLock,
   Prepare,
   ReadCommand,
+  Refusal,
   Round,
   RoundReply,
   RoundResult,
@@ -20,9 +30,8 @@ import type {
   SnapshotResult,
   Vote,
 } from '../../shared/contracts/round.ts';
-import { compareOrder, type TransactionOrder } from '../../shared/ids.ts';
+import type { ShardId, TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import { areAll, everyKey } from '../../shared/reserved-keys.ts';
 import { type Entry, hasExpired, type Keys, runCommand } from './commands.ts';
 import {
   charactersOf,
@@ -43,40 +52,38 @@ import {
   raised,
   refusalOf,
 } from './region-head.ts';
-import { bytesOf, compareBytes, type ModelReply, replyInOrder, textOf } from './replies.ts';
-import { type Intent, type Message, stage } from './staging.ts';
+import { bytesOf, type ModelReply, replyInOrder, textOf } from './replies.ts';
+import { noShard, ShardModel, type ShardState } from './shard-model.ts';
+import { type StagedVote, voteOn } from './staged-vote.ts';
+import { type Intent, isWithin, type Message, mayTakeMemory } from './staging.ts';
 
 const tooLarge: ModelReply = { error: 'ERR the replies are too large; ask for less at once' };
 
-interface Lock {
-  readonly holder: TransactionOrder;
-  readonly intent: Intent;
-}
-
 /** Everything that a region stores. Its parts are never changed in place once they are stored. */
 export interface ModelState {
-  readonly head: RegionHead | null;
   readonly data: ReadonlyMap<string, Entry>;
-  readonly locks: ReadonlyMap<string, Lock>;
-  readonly settled: ReadonlyMap<string, TransactionOrder>;
-  /** The end of the lease by the region's own clock, ms; 0 if there is none. */
-  readonly lease: number;
-  /** Values that still lack pieces. */
-  readonly pieces: ReadonlyMap<string, string>;
+  readonly shards: ReadonlyMap<ShardId, ShardState>;
 }
 
-const nothing: ModelState = {
-  head: null,
-  data: new Map(),
-  locks: new Map(),
-  settled: new Map(),
-  lease: 0,
-  pieces: new Map(),
-};
+/** A round that is not refused as a whole, after its decisions. */
+interface Begun {
+  readonly shard: ShardModel;
+  /** As the round has raised it. */
+  readonly head: RegionHead;
+  readonly decisions: readonly DecisionReply[];
+  readonly leavesPair: boolean;
+}
+
+/** A transaction of one shard whose locks are all here, so that a commit of it can be applied. */
+interface HeldShare {
+  readonly shard: ShardModel;
+  readonly transaction: TransactionOrder;
+  readonly keys: readonly string[];
+}
 
 /**
- * A region with one shard, in memory and synchronous, for the region clients of tests and simulations. It meets the
- * same claims as the scripts (conformance.test.ts). Its state is a value, so that faults can roll it back.
+ * A region, in memory and synchronous, for the region clients of tests and simulations. It meets the same claims as the
+ * scripts (conformance.test.ts). Its state is a value, so that faults can roll it back.
  */
 export class RegionModel {
   /** The published messages, in order. No rollback removes them. */
@@ -85,60 +92,58 @@ export class RegionModel {
   memory = Number.POSITIVE_INFINITY;
   readonly #clock: () => number;
   readonly #dumps: boolean;
-  #head: RegionHead | null = null;
+  /** The owner of each key, if copies and counts are bound to the keys of their shard; null: they see every key. */
+  readonly #ownerOf: ((key: string) => ShardId) | null;
   /** Bytes of the outcomes in the round so far. */
   #answered = 0;
   #data = new Map<string, Entry>();
-  #locks = new Map<string, Lock>();
-  #settled = new Map<string, TransactionOrder>();
-  #lease = 0;
-  #pieces: Pieces = new Map();
+  #shards = new Map<ShardId, ShardModel>();
   /** Whether anything in the current round may take memory: then the round shows whether the region is full. */
   #looksAtMemory = false;
 
   /**
    * `clock` is the region's own, in ms since the epoch. Without `dumps` it rejects values in a server's dump format.
    */
-  constructor(clock: () => number, dumps = true) {
+  constructor(
+    clock: () => number,
+    dumps = true,
+    ownerOf: ((key: string) => ShardId) | null = null,
+  ) {
     this.#clock = clock;
     this.#dumps = dumps;
+    this.#ownerOf = ownerOf;
   }
 
   /** A copy of everything, like a backup or a lagging replica. */
   state(): ModelState {
-    return {
-      head: this.#head,
-      data: new Map(this.#data),
-      locks: new Map(this.#locks),
-      settled: new Map(this.#settled),
-      lease: this.#lease,
-      pieces: new Map(this.#pieces),
-    };
+    const shards = [...this.#shards].map(([id, shard]) => [id, shard.state()] as const);
+    return { data: new Map(this.#data), shards: new Map(shards) };
+  }
+
+  /** The state of one shard. */
+  shard(id: ShardId = 0): ShardState {
+    return this.#shards.get(id)?.state() ?? noShard;
   }
 
   /** Returns to `state`: a rollback. */
   restore(state: ModelState): void {
-    this.#head = state.head;
     this.#data = new Map(state.data);
-    this.#locks = new Map(state.locks);
-    this.#settled = new Map(state.settled);
-    this.#lease = state.lease;
-    this.#pieces = new Map(state.pieces);
+    this.#shards = new Map([...state.shards].map(([id, shard]) => [id, new ShardModel(shard)]));
   }
 
   /** Loses everything. */
   wipe(): void {
-    this.restore(nothing);
+    this.restore({ data: new Map(), shards: new Map() });
   }
 
   /** Loses the lock of a key, as no region should. */
-  dropLock(key: string): void {
-    this.#locks.delete(key);
+  dropLock(key: string, shard: ShardId = 0): void {
+    this.#shardOf(shard).dropLock(key);
   }
 
-  /** The locked keys, each with its holder. */
-  locks(): readonly (readonly [key: string, holder: TransactionOrder])[] {
-    return [...this.#locks].map(([key, lock]) => [key, lock.holder]);
+  /** The locked keys of a shard, each with its holder. */
+  locks(shard: ShardId = 0): readonly (readonly [key: string, holder: TransactionOrder])[] {
+    return [...this.#shardOf(shard).locks].map(([key, lock]) => [key, lock.holder]);
   }
 
   /** Runs a command as a plain client would, bypassing Lockstep. */
@@ -147,55 +152,62 @@ export class RegionModel {
   }
 
   round(round: Round): RoundResult {
-    const keys = this.#countKeys();
-    const stored = headFor(this.#head, round, keys);
-    const refusal = refusalOf(stored, round, keys);
-    if (stored === null || refusal !== null) {
-      return { kind: 'refused', refusal: refusal ?? { kind: 'generation', has: 0, keys } };
-    }
     this.#looksAtMemory = round.prepares.some(mayTakeMemory);
-    const head = raised(stored, round);
-    if (stored !== this.#head) this.#dropState();
-    this.#head = head;
-    if (head.lowWatermark !== stored.lowWatermark) this.#forgetSettled(head.lowWatermark);
-    const decisions = round.decisions.map((decision) => this.#decide(decision, round, head));
     this.#answered = 0;
-    const votes = round.prepares.map((prepare) => this.#vote(prepare, round, head));
-    const copy = round.copy === null ? null : this.#copy(round.copy, round, head);
-    if (this.#head !== null && head.counter > stored.counter) {
-      this.#head = outcomeNoted(this.#head, decisions, votes, copy);
-    }
-    this.#grant(round, head);
-    return { kind: 'executed', reply: this.#reply(round, decisions, votes, copy) };
+    const begun = this.#beginRound(round, round.prepares.length > 0, this.#clock());
+    if ('refusal' in begun) return { kind: 'refused', refusal: begun.refusal };
+    const votes = round.prepares.map((prepare) => this.#vote(prepare, round, begun));
+    const copy = round.copy === null ? null : this.#copy(round.copy, round, begun);
+    return { kind: 'executed', reply: this.#endRound(round, begun, votes, copy, votes) };
+  }
+
+  joint({ rounds, prepare }: JointRound): JointResult {
+    this.#looksAtMemory = mayTakeMemory(prepare);
+    this.#answered = 0;
+    const clock = this.#clock();
+    const begun = rounds.map((round) => this.#beginRound(round, true, clock));
+    const vote = this.#objectionToJoint(rounds, prepare, begun) ?? this.#stageJoint(prepare);
+    const replies = begun.map((each, index): JointRoundReply => {
+      if ('refusal' in each) return { kind: 'refused', refusal: each.refusal };
+      const reply = this.#endRound(itemAt(rounds, index), each, [vote], null, []);
+      return { kind: 'executed', reply };
+    });
+    return { kind: 'executed', replies, vote };
   }
 
   snapshot(request: SnapshotRequest): SnapshotResult {
-    const keys = this.#countKeys();
-    const refusal = refusalOf(this.#head, request, keys) ?? this.#leaseRefusal(request);
+    const { shard, keys, commands, strong } = request;
+    const refusal = this.#readRefusal(request, request);
     if (refusal !== null) return { kind: 'refused', refusal };
-    for (const decision of request.settle) {
-      const isLocked =
-        this.#countLocked(decision.transaction, decision.keys) === decision.keys.length;
-      if (decision.outcome === 'commit' && isLocked && decision.keys.length > 0) {
-        this.#apply(decision);
-      }
-    }
-    let left: number = limits.snapshotBytes;
-    const replies = request.commands.map((command) => {
-      const reply = replyInOrder(this.#read(command), command.reply);
-      const bytes = sizeOfReply(reply);
-      if (bytes > left) return tooLarge;
-      left -= bytes;
-      return reply;
-    });
-    return { kind: 'read', replies, locks: this.#locksMet(request) };
+    this.#settle(shard, request.settle, this.#clock());
+    const replies = this.#readAll(commands);
+    return { kind: 'read', replies, locks: strong ? this.#shardOf(shard).locksMet(keys) : [] };
   }
 
-  inspect(inspection: Inspection): InspectionResult {
+  /** Commands must not find their keys as they run; then the shards of all keys are named. */
+  jointSnapshot(request: JointSnapshotRequest): JointSnapshotResult {
+    const { shards, commands, strong } = request;
+    for (const asked of shards) {
+      const refusal = this.#readRefusal(asked, request);
+      if (refusal !== null) return { kind: 'refused', shard: asked.shard, refusal };
+    }
+    const clock = this.#clock();
+    for (const { shard, settle } of shards) this.#settle(shard, settle, clock);
+    const replies = this.#readAll(commands);
+    const locks = shards.flatMap(({ shard, keys }) =>
+      this.#shardOf(shard)
+        .locksMet(keys)
+        .map((lock) => ({ shard, ...lock })),
+    );
+    return { kind: 'read', replies, locks: strong ? locks : [], unnamed: [] };
+  }
+
+  inspect(inspection: Inspection, id: ShardId = 0): InspectionResult {
+    const shard = this.#shardOf(id);
     if (inspection.kind === 'locks') {
-      const locks = [...this.#locks].slice(0, inspection.count);
+      const locks = [...shard.locks].slice(0, inspection.count);
       const keys = locks.map(([key, { holder }]) => ({ key: bytesOf(key), digest: '', holder }));
-      const more = locks.length < this.#locks.size;
+      const more = locks.length < shard.locks.size;
       return { kind: 'inspected', keys, cursor: null, more };
     }
     const found =
@@ -205,22 +217,97 @@ export class RegionModel {
     const keys = found.keys.map((key) => {
       const entry = this.#keys().get(textOf(key));
       const digest = entry === undefined ? null : digestOfEntry(entry);
-      return { key, digest, holder: this.#holderOf(textOf(key)) };
+      return { key, digest, holder: shard.holderOf(textOf(key)) };
     });
     return { kind: 'inspected', keys, cursor: found.cursor, more: false };
   }
 
-  #reply(
+  #shardOf(id: ShardId): ShardModel {
+    const found = this.#shards.get(id);
+    if (found !== undefined) return found;
+    const shard = new ShardModel();
+    this.#shards.set(id, shard);
+    return shard;
+  }
+
+  /** Judges the round as a whole, raises the fences and applies the decisions. */
+  #beginRound(
     round: Round,
-    decisions: readonly DecisionReply[],
-    votes: readonly Vote[],
+    prepares: boolean,
+    clock: number,
+  ): Begun | { readonly refusal: Refusal } {
+    const shard = this.#shardOf(round.shard);
+    const keys = this.#countKeys(round.shard);
+    const stored = headFor(shard.head, round, keys);
+    const refusal = refusalOf(stored, round, keys);
+    if (stored === null || refusal !== null) {
+      return { refusal: refusal ?? { kind: 'generation', has: 0, keys } };
+    }
+    const head = raised(stored, round, prepares);
+    if (stored !== shard.head) shard.drop();
+    shard.head = head;
+    if (head.lowWatermark !== stored.lowWatermark) shard.forgetSettled(head.lowWatermark);
+    const decisions = round.decisions.map((decision) =>
+      this.#decide(decision, round, { shard, head }, clock),
+    );
+    return { shard, head, decisions, leavesPair: head.counter > stored.counter };
+  }
+
+  /** Notes the outcome, grants the lease, and replies. `said` are the votes of the reply. */
+  #endRound(
+    round: Round,
+    { shard, head, decisions, leavesPair }: Begun,
+    votes: readonly (Vote | JointVote)[],
     copy: CopyReply | null,
+    said: readonly Vote[],
   ): RoundReply {
-    const [older, olderTruncated] = round.askOlder ? this.#older(round.incarnation) : [[], false];
+    if (shard.head !== null && leavesPair) {
+      shard.head = outcomeNoted(shard.head, decisions, votes, copy);
+    }
+    this.#grant(round, shard, head);
+    const [older, olderTruncated] = round.askOlder ? shard.older(round.incarnation) : [[], false];
     const clock = round.lease === null ? null : this.#clock();
-    const history = this.#head === null ? [] : lastPairs(this.#head);
+    const history = shard.head === null ? [] : lastPairs(shard.head);
     const isFull = this.#looksAtMemory || round.role !== 'voter' ? this.#isFull : null;
-    return { decisions, votes, history, older, olderTruncated, clock, copy, isFull };
+    return { decisions, votes: said, history, older, olderTruncated, clock, copy, isFull };
+  }
+
+  /** The first shard that objects to a joint prepare, or null. */
+  #objectionToJoint(
+    rounds: readonly Round[],
+    { shares }: JointPrepare,
+    begun: readonly (Begun | { readonly refusal: Refusal })[],
+  ): JointVote | null {
+    for (const [index, each] of begun.entries()) {
+      const { shard, transaction, keys } = itemAt(shares, index);
+      if ('refusal' in each) return { kind: 'objected', shard, by: { kind: 'round' } };
+      if (each.decisions.some((reply) => reply !== 'acknowledged')) {
+        return { kind: 'objected', shard, by: { kind: 'decision' } };
+      }
+      const by = each.shard.objection(transaction, keys, itemAt(rounds, index), each.head);
+      if (by !== null) return { kind: 'objected', shard, by };
+    }
+    return null;
+  }
+
+  #stageJoint({ now, shares, parts }: JointPrepare): JointVote {
+    const [home] = shares;
+    assert(home !== undefined, 'a joint transaction has a share');
+    const keys = [...new Set(shares.flatMap((share) => share.keys))];
+    const { vote, intents } = this.#stage({ transaction: home.transaction, keys, now, parts });
+    if (vote.kind !== 'yes') return vote;
+    const printOf = new Map(keys.map((key, index) => [key, vote.fingerprints[index] ?? '']));
+    for (const share of shares) {
+      for (const key of share.keys) {
+        const intent = intents.get(key);
+        assert(intent !== undefined, 'a staged transaction has an intent for each key');
+        const own = intent.kind === 'flush' ? { ...intent, slots: share.slots ?? [] } : intent;
+        const lock = { holder: share.transaction, intent: own };
+        this.#shardOf(share.shard).addLock(key, lock);
+      }
+    }
+    const fingerprints = shares.flatMap((share) => share.keys.map((key) => printOf.get(key) ?? ''));
+    return { ...vote, fingerprints };
   }
 
   get #isFull(): boolean {
@@ -229,60 +316,60 @@ export class RegionModel {
     return sizes.reduce((sum, size) => sum + size, 0) > this.memory;
   }
 
-  /** Drops the state of a generation, or from before a copy. The users' keys stay. */
-  #dropState(): void {
-    this.#locks.clear();
-    this.#settled.clear();
-    this.#pieces.clear();
-    this.#lease = 0;
-  }
-
-  #copy(step: CopyStep, round: Round, head: RegionHead): CopyReply {
+  #copy(step: CopyStep, round: Round, { shard, head }: Begun): CopyReply {
     const by = copyRefusal(step, round, head);
     if (by !== null) return { kind: 'refused', by };
     switch (step.kind) {
       case 'begin':
-        this.#dropState();
-        this.#head = { ...head, phase: step.token, copyNumber: step.number };
+        shard.drop();
+        shard.head = { ...head, phase: step.token, copyNumber: step.number };
         return { kind: 'begun' };
       case 'write':
-        this.#head = { ...head, copyNumber: step.number };
-        return { kind: 'written', failed: this.#writeItems(step.data) };
+        shard.head = { ...head, copyNumber: step.number };
+        return { kind: 'written', failed: this.#writeItems(step.data, shard.pieces) };
       case 'list':
-        return { kind: 'listed', ...keysAfter(this.#live(), step.cursor, step.count) };
+        return { kind: 'listed', ...keysAfter(this.#liveOf(round.shard), step.cursor, step.count) };
       case 'read':
         return {
           kind: 'read',
-          ...this.#readForCopy(step.keys, step.form),
+          ...this.#readForCopy(step.keys, step.form, shard),
           cursor: null,
           total: null,
         };
       case 'scan': {
-        const { keys, cursor } = keysAfter(this.#live(), step.cursor, step.count);
+        const { keys, cursor } = keysAfter(this.#liveOf(round.shard), step.cursor, step.count);
         const wanted = keys.map((key) => ({ key, from: '' }));
-        const read = this.#readForCopy(wanted, step.form);
+        const read = this.#readForCopy(wanted, step.form, shard);
         return { kind: 'read', ...read, cursor, total: this.#data.size };
       }
     }
   }
 
-  #readForCopy(wanted: readonly CopyKey[], form: CopyForm) {
-    return readForCopy(wanted, form, this.#keys(), (key) => this.#holderOf(key) !== null);
+  #readForCopy(wanted: readonly CopyKey[], form: CopyForm, shard: ShardModel) {
+    return readForCopy(wanted, form, this.#keys(), (key) => shard.holderOf(key) !== null);
   }
 
-  #writeItems(data: readonly string[]) {
+  #writeItems(data: readonly string[], pieces: Pieces) {
     return data.flatMap((text) => {
       const reason =
         !isRemoval(text) && this.#isFull
           ? 'OOM out of memory'
-          : writeItem(text, this.#keys(), this.#pieces, this.#dumps);
+          : writeItem(text, this.#keys(), pieces, this.#dumps);
       return reason === null ? [] : [{ key: keyOfItem(text), reason }];
     });
   }
 
-  /** The number of users' keys that have not expired. */
-  #countKeys(): number {
-    return [...this.#live().keys()].filter((key) => !key.startsWith('lockstep:')).length;
+  /** The number of users' keys that have not expired, of those that the shard counts. */
+  #countKeys(shard: ShardId): number {
+    return [...this.#liveOf(shard).keys()].filter((key) => !key.startsWith('lockstep:')).length;
+  }
+
+  /** The data without expired keys, and without the keys of other shards. */
+  #liveOf(shard: ShardId): ReadonlyMap<string, Entry> {
+    const live = this.#live();
+    const ownerOf = this.#ownerOf;
+    if (ownerOf === null) return live;
+    return new Map([...live].filter(([key]) => ownerOf(key) === shard));
   }
 
   /** The data without expired keys. */
@@ -292,17 +379,45 @@ export class RegionModel {
     return this.#data;
   }
 
-  #grant(round: Round, head: RegionHead): void {
+  #grant(round: Round, shard: ShardModel, head: RegionHead): void {
     const { lease, role, epoch, incarnation } = round;
     if (lease === null || lease.reading === null || role !== 'voter') return;
     if (epoch < head.epoch || incarnation < head.incarnation) return;
-    this.#lease = Math.max(this.#lease, lease.reading + lease.ttlMs);
+    shard.lease = Math.max(shard.lease, lease.reading + lease.ttlMs);
   }
 
-  #leaseRefusal({ strong, leased }: SnapshotRequest): { readonly kind: 'lease' } | null {
-    if (!strong) return null;
-    const isCopied = this.#head !== null && this.#head.phase !== '';
-    return isCopied || (leased && this.#lease < this.#clock()) ? { kind: 'lease' } : null;
+  /** Why a shard's state refuses a snapshot, or null. */
+  #readRefusal(
+    asked: SnapshotShard,
+    { strong, leased }: Pick<SnapshotRequest, 'strong' | 'leased'>,
+  ): Refusal | { readonly kind: 'lease' } | null {
+    const { head, lease } = this.#shardOf(asked.shard);
+    const refusal = refusalOf(head, asked, this.#countKeys(asked.shard));
+    if (refusal !== null || !strong) return refusal;
+    const isCopied = head !== null && head.phase !== '';
+    return isCopied || (leased && lease < this.#clock()) ? { kind: 'lease' } : null;
+  }
+
+  /** Applies the commits of a shard whose locks are all here. */
+  #settle(id: ShardId, decisions: readonly Decision[], clock: number): void {
+    for (const decision of decisions) {
+      const { transaction, outcome, keys } = decision;
+      const shard = this.#shardOf(id);
+      if (outcome === 'commit' && shard.isWhole(transaction, keys)) {
+        this.#apply(decision, shard, clock);
+      }
+    }
+  }
+
+  #readAll(commands: readonly ReadCommand[]): readonly ModelReply[] {
+    let left: number = limits.snapshotBytes;
+    return commands.map((command) => {
+      const reply = replyInOrder(runCommand(this.#keys(), command.args), command.reply);
+      const bytes = sizeOfReply(reply);
+      if (bytes > left) return tooLarge;
+      left -= bytes;
+      return reply;
+    });
   }
 
   #keys(): Keys {
@@ -323,139 +438,76 @@ export class RegionModel {
     };
   }
 
-  #countLocked(transaction: TransactionOrder, keys: readonly string[]): number {
-    return keys.filter((key) => isHolder(this.#locks.get(key), transaction)).length;
-  }
-
-  #decide(decision: Decision, round: Round, head: RegionHead): DecisionReply {
-    const { transaction, keys } = decision;
-    if (transaction[0] > round.incarnation) return 'refused';
-    if (compareOrder(transaction, head.lowWatermark) <= 0) return 'acknowledged';
-    const count = this.#countLocked(transaction, keys);
-    if (count > 0 && count < keys.length) return 'lost';
-    if (count > 0) {
-      this.#apply(decision);
-      return 'acknowledged';
-    }
-    if (this.#settled.has(nameOf(transaction))) return 'acknowledged';
-    if (decision.outcome === 'commit') return 'lost';
-    this.#settled.set(nameOf(transaction), transaction);
+  #decide(
+    decision: Decision,
+    round: Round,
+    { shard, head }: Pick<Begun, 'shard' | 'head'>,
+    clock: number,
+  ): DecisionReply {
+    const reply = shard.judge(decision, round, head);
+    if (reply !== 'apply') return reply;
+    this.#apply(decision, shard, clock);
     return 'acknowledged';
   }
 
-  #holderOf(key: string): TransactionOrder | null {
-    return (this.#locks.get(key) ?? this.#locks.get(everyKey))?.holder ?? null;
+  /** The other shares of a commit whose locks are all here: they are applied at the same moment. */
+  #othersOf({ outcome, otherShares }: Decision): readonly HeldShare[] {
+    if (outcome === 'abort') return [];
+    return (otherShares ?? []).flatMap(({ shard: id, transaction, keys }) => {
+      const shard = this.#shardOf(id);
+      const isHeld = shard.isWhole(transaction, keys) && !shard.isOver(transaction);
+      return isHeld ? [{ shard, transaction, keys }] : [];
+    });
   }
 
-  #apply({ transaction, outcome, keys }: Decision): void {
-    const clock = this.#clock();
-    const isFlush = keys.some((key) => this.#locks.get(key)?.intent.kind === 'flush');
-    if (isFlush && outcome === 'commit') this.#data.clear();
-    const messages: Message[] = [];
-    for (const key of keys) {
-      const intent = this.#locks.get(key)?.intent;
-      this.#locks.delete(key);
-      if (outcome === 'commit' && intent?.kind === 'publish') messages.push(...intent.messages);
-      if (outcome === 'abort' || intent?.kind !== 'put') continue;
+  #apply(decision: Decision, shard: ShardModel, clock: number): void {
+    const { transaction, keys, outcome } = decision;
+    const held = [{ shard, transaction, keys }, ...this.#othersOf(decision)];
+    const found = held.flatMap((share) =>
+      share.keys.map((key) => [key, share.shard.locks.get(key)?.intent] as const),
+    );
+    for (const share of held) share.shard.settle(share.transaction, share.keys);
+    if (outcome === 'abort') return;
+    const intents = found.flatMap(([, intent]) => intent ?? []);
+    this.#flush(intents);
+    for (const [key, intent] of found) {
+      if (intent?.kind !== 'put') continue;
       if (intent.entry === null || hasExpired(intent.entry, clock)) this.#data.delete(key);
       else this.#data.set(key, intent.entry);
     }
-    this.#settled.set(nameOf(transaction), transaction);
+    const messages = intents.flatMap((intent) =>
+      intent.kind === 'publish' ? intent.messages : [],
+    );
     this.published.push(...messages.sort((a, b) => a.place - b.place));
   }
 
-  #vote(prepare: Prepare, round: Round, head: RegionHead): Vote {
-    const objection = this.#objection(prepare, round, head);
+  /** Deletes every key in the slots that the intents empty, or every key at all. */
+  #flush(intents: readonly Intent[]): void {
+    const flushes = intents.flatMap((intent) => (intent.kind === 'flush' ? [intent.slots] : []));
+    for (const key of [...this.#data.keys()]) {
+      const isEmptied = flushes.some((slots) => slots === undefined || isWithin(slots, key));
+      if (isEmptied) this.#data.delete(key);
+    }
+  }
+
+  #vote(prepare: Prepare, round: Round, { shard, head }: Begun): Vote {
+    const { transaction, keys } = prepare;
+    const objection = shard.objection(transaction, keys, round, head);
     if (objection !== null) return objection;
-    if (takesMemory(prepare) && this.#isFull) {
-      const part = prepare.parts.findIndex(({ operations }) => operations.some(isGrowing));
-      return { kind: 'denied', code: 'OOM', reason: 'OOM out of memory', part };
-    }
-    if (this.#answered > limits.roundOutcomeBytes) {
-      return { kind: 'refused', reason: 'had no room left for it in the answer to its round' };
-    }
-    const staged = stage(prepare, this.#keys());
-    const { outcomes, fingerprints, intents, unlisted, most } = staged;
+    const { vote, intents } = this.#stage(prepare);
+    for (const [key, intent] of intents) shard.addLock(key, { holder: transaction, intent });
+    return vote;
+  }
+
+  #stage(prepare: Prepare): StagedVote {
+    const staged = voteOn(prepare, this.#keys(), this.#isFull, this.#answered);
     this.#answered += staged.bytes;
-    if (most !== null) {
-      const reason = 'had no room left for the replies of all that came together';
-      return { kind: 'refused', reason, most };
-    }
-    if (unlisted.length > 0) return { kind: 'unlisted', parts: unlisted };
-    for (const [index, key] of prepare.keys.entries()) {
-      const intent = intents[index];
-      if (intent !== undefined) this.#locks.set(key, { holder: prepare.transaction, intent });
-    }
-    return { kind: 'yes', outcomes, fingerprints };
-  }
-
-  #objection({ transaction, keys }: Prepare, round: Round, head: RegionHead): Vote | null {
-    if (round.epoch < head.epoch) return { kind: 'fenced', by: 'epoch' };
-    if (transaction[0] < head.incarnation) return { kind: 'fenced', by: 'incarnation' };
-    if (compareOrder(transaction, head.lowWatermark) <= 0) return { kind: 'late' };
-    if (this.#countLocked(transaction, keys) > 0) return { kind: 'duplicate' };
-    if (this.#settled.has(nameOf(transaction))) return { kind: 'late' };
-    for (const key of areAll(keys) ? this.#locks.keys() : [everyKey, ...keys]) {
-      const lock = this.#locks.get(key);
-      if (lock !== undefined) return { kind: 'locked', key, holder: lock.holder };
-    }
-    return null;
-  }
-
-  #forgetSettled(lowWatermark: TransactionOrder): void {
-    for (const [name, transaction] of this.#settled) {
-      if (compareOrder(transaction, lowWatermark) <= 0) this.#settled.delete(name);
-    }
-  }
-
-  #older(incarnation: number): readonly [readonly OlderLock[], boolean] {
-    const byName = new Map<string, { transaction: TransactionOrder; keys: string[] }>();
-    for (const [key, { holder }] of this.#locks) {
-      if (holder[0] >= incarnation) continue;
-      const found = byName.get(nameOf(holder));
-      if (found === undefined) byName.set(nameOf(holder), { transaction: holder, keys: [key] });
-      else found.keys.push(key);
-    }
-    const all = [...byName.values()].sort((a, b) => compareOrder(a.transaction, b.transaction));
-    const listed: OlderLock[] = [];
-    let count = 0;
-    for (const { transaction, keys } of all) {
-      count += keys.length;
-      if (listed.length > 0 && count > limits.olderLocksPerAnswer) return [listed, true];
-      keys.sort((a, b) => compareBytes(bytesOf(a), bytesOf(b)));
-      listed.push({ transaction, keys });
-    }
-    return [listed, false];
-  }
-
-  #read(command: ReadCommand): ModelReply {
-    return runCommand(this.#keys(), command.args);
-  }
-
-  #locksMet({ strong, keys }: SnapshotRequest) {
-    if (!strong) return [];
-    return [everyKey, ...keys].flatMap((key) => {
-      const lock = this.#locks.get(key);
-      return lock === undefined ? [] : [{ key, holder: lock.holder }];
-    });
+    return staged;
   }
 }
 
-function takesMemory({ parts }: Prepare): boolean {
-  return parts.some(({ operations }) => operations.some(isGrowing));
-}
-
-/** The same for rounds: nobody knows the commands of a script before it runs. */
-function mayTakeMemory({ parts }: Prepare): boolean {
-  return parts.some(({ operations }) =>
-    operations.some((operation) => operation.kind === 'script' || isGrowing(operation)),
-  );
-}
-
-function isHolder(lock: Lock | undefined, transaction: TransactionOrder): boolean {
-  return lock !== undefined && compareOrder(lock.holder, transaction) === 0;
-}
-
-function nameOf(transaction: TransactionOrder): string {
-  return transaction.join('.');
+function itemAt<Item>(items: readonly Item[], index: number): Item {
+  const item = items[index];
+  assert(item !== undefined, 'there is one for each');
+  return item;
 }

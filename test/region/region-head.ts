@@ -1,5 +1,6 @@
 /** The head of the region model: generation, fences, history and phase. Judges rounds and copy steps by it. */
 import { createHash } from 'node:crypto';
+import type { JointVote, SnapshotShard } from '../../shared/contracts/joint.ts';
 import type {
   CopyReply,
   CopyStep,
@@ -7,7 +8,6 @@ import type {
   Refusal,
   Round,
   RoundPair,
-  SnapshotRequest,
   Vote,
 } from '../../shared/contracts/round.ts';
 import { compareOrder, type TransactionOrder } from '../../shared/ids.ts';
@@ -59,7 +59,7 @@ export function headFor(head: RegionHead | null, round: Round, keys: number): Re
 /** The reason why a round or a snapshot is refused as a whole, or null. */
 export function refusalOf(
   head: RegionHead | null,
-  request: Round | SnapshotRequest,
+  request: Round | SnapshotShard,
   keys: number,
 ): Refusal | null {
   const { generation, lastAcknowledged } = request;
@@ -79,12 +79,15 @@ function lossOf(head: RegionHead, [counter, nonce]: RoundPair): Refusal | null {
   return head.nonces[index] === nonce ? null : { kind: 'lost' };
 }
 
-/** Raises the fences; adds the pair of a round that does anything; ends the copy phase for a voter. */
-export function raised(head: RegionHead, round: Round): RegionHead {
-  const { decisions, prepares, copy, role } = round;
+/**
+ * Raises the fences; adds the pair of a round that does anything; ends the copy phase for a voter. `prepares` is true if
+ * something is prepared, by the round or by a joint one that it belongs to.
+ */
+export function raised(head: RegionHead, round: Round, prepares: boolean): RegionHead {
+  const { decisions, copy, role } = round;
   // A rollback can lose a raised fence as well, and the refused rounds could then come again.
   const isRaised = round.epoch > head.epoch || round.incarnation > head.incarnation;
-  const leavesPair = isRaised || decisions.length > 0 || prepares.length > 0 || copy !== null;
+  const leavesPair = isRaised || decisions.length > 0 || prepares || copy !== null;
   return {
     generation: head.generation,
     epoch: Math.max(head.epoch, round.epoch),
@@ -107,7 +110,7 @@ export function raised(head: RegionHead, round: Round): RegionHead {
 export function outcomeNoted(
   head: RegionHead,
   decisions: readonly DecisionReply[],
-  votes: readonly Vote[],
+  votes: readonly (Vote | JointVote)[],
   copy: CopyReply | null,
 ): RegionHead {
   const said = decisions.map((reply) => (reply === 'acknowledged' ? 'a' : reply[0])).join('');
@@ -121,7 +124,7 @@ export function outcomeNoted(
   return { ...head, nonces: [...head.nonces.slice(0, -1), last] };
 }
 
-const voteLetters: Readonly<Record<Vote['kind'], string>> = {
+const voteLetters: Readonly<Record<(Vote | JointVote)['kind'], string>> = {
   yes: 'y',
   late: 't',
   duplicate: 'd',
@@ -131,6 +134,7 @@ const voteLetters: Readonly<Record<Vote['kind'], string>> = {
   lacking: 'n',
   denied: 'e',
   refused: 'r',
+  objected: 'o',
 };
 
 function letterOf(copy: CopyReply | null): string {

@@ -4,10 +4,13 @@ import { InvariantViolation } from '../../shared/assert.ts';
 import { bytesWithin } from '../../shared/commands/raw-bytes.ts';
 import type { Bytes } from '../../shared/contracts/bytes.ts';
 import type { Check, Operation } from '../../shared/contracts/frame.ts';
+import { isGrowing } from '../../shared/contracts/growing.ts';
+import type { SlotRange } from '../../shared/contracts/joint.ts';
 import { encodeReply } from '../../shared/contracts/reply.ts';
 import type { Part, Prepare, Vote } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import { everyKey, flushedKey, valuesAmong } from '../../shared/reserved-keys.ts';
+import { slotOf } from '../../shared/shards/slots.ts';
 import { type Entry, type Keys, runCommand, typeOf } from './commands.ts';
 import { bytesOf, drawMembers, type ModelReply, replyInOrder, sortMembers } from './replies.ts';
 
@@ -16,8 +19,10 @@ import { bytesOf, drawMembers, type ModelReply, replyInOrder, sortMembers } from
  */
 export type Intent =
   | { readonly kind: 'keep' }
-  /** Deletes every key; the other changes of the transaction come after that. */
-  | { readonly kind: 'flush' }
+  /**
+   * Deletes every key, or all keys of these slots; the other changes of the transaction come after that.
+   */
+  | { readonly kind: 'flush'; readonly slots?: readonly SlotRange[] }
   | { readonly kind: 'put'; readonly entry: Entry | null }
   | { readonly kind: 'publish'; readonly messages: readonly Message[] };
 
@@ -323,4 +328,17 @@ function fingerprintOf(expiry: number | undefined, now: number): string {
 
 function isError(reply: ModelReply): reply is { readonly error: string } {
   return typeof reply === 'object' && reply !== null && 'error' in reply;
+}
+
+/** True if the prepare may take memory: nobody knows the commands of a script before it runs. */
+export function mayTakeMemory({ parts }: Pick<Prepare, 'parts'>): boolean {
+  return parts.some(({ operations }) =>
+    operations.some((operation) => operation.kind === 'script' || isGrowing(operation)),
+  );
+}
+
+/** True if the slot of the key is in one of the ranges. */
+export function isWithin(slots: readonly SlotRange[], key: string): boolean {
+  const slot = slotOf(key).number;
+  return slots.some(([first, last]) => first <= slot && slot <= last);
 }

@@ -127,6 +127,8 @@ export class EdgeReader {
     const isShort = () => this.#random.chance(0.8);
     return {
       round: unexpected,
+      joint: unexpected,
+      jointSnapshot: unexpected,
       inspect: unexpected,
       run: unexpected,
       snapshot,

@@ -100,9 +100,9 @@ class FoundingTrial {
   #carryOut(shard: FoundingShard, { region, round }: SentRound): RoundResult {
     const model = this.#modelOf(region);
     const held = theirs(model);
-    const before = model.state().head?.generation ?? null;
+    const before = model.shard().head?.generation ?? null;
     const result = model.round(round);
-    const after = model.state().head?.generation ?? null;
+    const after = model.shard().head?.generation ?? null;
     if (after !== null && after !== before) {
       const isOwn = before !== null && shard.owns(region, before);
       shard.noteGeneration(region, after, isOwn ? (shard.taken.get(region) ?? 0) : held);
@@ -185,7 +185,7 @@ class FoundingTrial {
   /** Somebody writes to a region that Lockstep has not taken yet. */
   #changeOutside(): void {
     const model = this.#random.pick([...this.#models.values()]);
-    if (model.state().head === null) model.run('SET', `theirs:${this.#random.between(0, 4)}`, 'v');
+    if (model.shard().head === null) model.run('SET', `theirs:${this.#random.between(0, 4)}`, 'v');
   }
 
   /** A shard is founded by one step, with one source or none. */
@@ -231,7 +231,7 @@ class FoundingTrial {
     const voters = regions.filter(({ state }) => state === 'voter');
     const [first] = voters;
     // Others have written to all of them between the last count and the first round.
-    const haveBegun = voters.some(({ region }) => this.#modelOf(region).state().head !== null);
+    const haveBegun = voters.some(({ region }) => this.#modelOf(region).shard().head !== null);
     if (first === undefined || haveBegun) return;
     this.#command(shard, shard.instance, { kind: 'believe', region: first.region }, true);
   }

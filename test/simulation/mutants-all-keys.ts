@@ -7,14 +7,15 @@ const admission = 'shared/protocol/transactions/admission.ts';
 const transactions = 'shared/protocol/transactions/transactions.ts';
 const transaction = 'shared/protocol/transactions/transaction.ts';
 const members = 'shared/protocol/membership/members.ts';
-const model = 'test/region/model.ts';
+const stagedVote = 'test/region/staged-vote.ts';
+const shard = 'test/region/shard-model.ts';
 
 const unlocked = [
-  model,
+  shard,
   'this.#locks.keys() : [everyKey, ...keys]) {',
   'this.#locks.keys() : keys) {',
 ] as const;
-const beside = [model, 'areAll(keys) ? this.#locks.keys() : [', '['] as const;
+const beside = [shard, 'areAll(keys) ? this.#locks.keys() : [', '['] as const;
 
 export const allKeysMutants: readonly Mutant[] = [
   // The regions too refuse such a transaction beside others.
@@ -43,7 +44,7 @@ export const allKeysMutants: readonly Mutant[] = [
     'reads-past-an-all-keys-lock',
     'flushes',
     [240, 360],
-    [model, 'return [everyKey, ...keys].flatMap', 'return keys.flatMap'],
+    [shard, 'return [everyKey, ...keys].flatMap', 'return keys.flatMap'],
   ),
   mutant(
     'R41',
@@ -71,6 +72,6 @@ export const allKeysMutants: readonly Mutant[] = [
     'stages-unlisted-keys',
     'flushes',
     [1, 60],
-    [model, 'if (unlisted.length > 0) return', 'if (unlisted.length < 0) return'],
+    [stagedVote, 'if (unlisted.length > 0) return', 'if (unlisted.length < 0) return'],
   ),
 ];

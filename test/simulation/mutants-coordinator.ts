@@ -8,11 +8,11 @@ const deciding = 'shared/protocol/handlers/transaction-manager.ts';
 const unacknowledged = 'shared/protocol/regions/unacknowledged.ts';
 const agreement = 'shared/protocol/transactions/agreement.ts';
 const link = 'shared/protocol/regions/region-link.ts';
-const model = 'test/region/model.ts';
+const shard = 'test/region/shard-model.ts';
 
 /** A region takes a lock that another transaction holds. */
 const locksGiveWay: Patch = {
-  file: model,
+  file: shard,
   find: 'if (lock !== undefined) return { kind: ',
   replace: 'if (lock === null) return { kind: ',
 };

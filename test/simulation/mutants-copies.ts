@@ -10,6 +10,7 @@ const copy = 'shared/protocol/membership/copy.ts';
 const link = 'shared/protocol/regions/region-link.ts';
 const answers = 'shared/protocol/handlers/round-answers.ts';
 const model = 'test/region/model.ts';
+const shard = 'test/region/shard-model.ts';
 const regionHead = 'test/region/region-head.ts';
 const script = 'functions/region/lua/copy/copy.lua';
 
@@ -21,8 +22,8 @@ export const copyMutants: readonly Mutant[] = [
     [1, 60],
     [
       model,
-      'this.#dropState();\n        this.#head = { ...head, phase',
-      'this.#head = { ...head, phase',
+      'shard.drop();\n        shard.head = { ...head, phase',
+      'shard.head = { ...head, phase',
     ],
   ),
   // A prepare from before the copy is fenced by its epoch and its incarnation as well.
@@ -32,9 +33,9 @@ export const copyMutants: readonly Mutant[] = [
     'members',
     [20, 120],
     [link, "if (this.membership.state === 'copying') return head.newest;", ''],
-    [model, "if (round.epoch < head.epoch) return { kind: 'fenced', by: 'epoch' };", ''],
+    [shard, "if (round.epoch < head.epoch) return { kind: 'fenced', by: 'epoch' };", ''],
     [
-      model,
+      shard,
       "if (transaction[0] < head.incarnation) return { kind: 'fenced', by: 'incarnation' };",
       '',
     ],
@@ -65,7 +66,7 @@ export const copyMutants: readonly Mutant[] = [
     'copies-locked-keys',
     'copies',
     [10, 100],
-    [model, '(key) => this.#holderOf(key) !== null);', '() => false);'],
+    [model, '(key) => shard.holderOf(key) !== null);', '() => false);'],
     [
       link,
       'const { decisions, bytes, whole } = speaks\n',

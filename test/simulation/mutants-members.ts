@@ -142,7 +142,7 @@ export const memberMutants: readonly Mutant[] = [
     'reads-without-a-lease',
     'members',
     [1, 100],
-    [model, '(leased && this.#lease < this.#clock())', '(leased && this.#lease < 0)'],
+    [model, '(leased && lease < this.#clock())', '(leased && lease < 0)'],
   ),
   mutant(
     'R31',

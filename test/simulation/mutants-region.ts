@@ -3,6 +3,7 @@ import type { Mutant } from './mutants.ts';
 /** R13 to R16, R21 to R24 and R27, in the model of a region that the simulation runs; the Lua is held to the same claims. */
 
 const model = 'test/region/model.ts';
+const shard = 'test/region/shard-model.ts';
 const staging = 'test/region/staging.ts';
 
 export const regionMutants: readonly Mutant[] = [
@@ -11,7 +12,7 @@ export const regionMutants: readonly Mutant[] = [
     name: 'accepts-prepares-of-dead-instances',
     patches: [
       {
-        file: model,
+        file: shard,
         find: "if (transaction[0] < head.incarnation) return { kind: 'fenced', by: 'incarnation' };",
         replace: '',
       },
@@ -24,7 +25,7 @@ export const regionMutants: readonly Mutant[] = [
     name: 'prepares-settled-transactions',
     patches: [
       {
-        file: model,
+        file: shard,
         find: "if (this.#settled.has(nameOf(transaction))) return { kind: 'late' };",
         replace: '',
       },
@@ -37,7 +38,7 @@ export const regionMutants: readonly Mutant[] = [
     name: 'prepares-below-the-watermark',
     patches: [
       {
-        file: model,
+        file: shard,
         find: "if (compareOrder(transaction, head.lowWatermark) <= 0) return { kind: 'late' };",
         replace: '',
       },
@@ -50,7 +51,7 @@ export const regionMutants: readonly Mutant[] = [
     name: 'forgets-aborts-that-arrive-first',
     patches: [
       {
-        file: model,
+        file: shard,
         find: "if (decision.outcome === 'commit') return 'lost';\n    this.#settled.set(nameOf(transaction), transaction);",
         replace: "if (decision.outcome === 'commit') return 'lost';",
       },
@@ -64,9 +65,9 @@ export const regionMutants: readonly Mutant[] = [
     patches: [
       {
         file: model,
-        find: 'this.#apply(decision);\n      }\n    }\n    let left',
+        find: 'this.#apply(decision, shard, clock);\n      }',
         replace:
-          'this.#apply(decision);\n        this.#settled.delete(nameOf(decision.transaction));\n      }\n    }\n    let left',
+          'this.#apply(decision, shard, clock);\n        shard.forgetSettled(transaction);\n      }',
       },
     ],
     runner: 'simulation',
@@ -77,8 +78,8 @@ export const regionMutants: readonly Mutant[] = [
     name: 'applies-commits-that-it-does-not-hold',
     patches: [
       {
-        file: model,
-        find: 'const count = this.#countLocked(transaction, keys);',
+        file: shard,
+        find: 'const count = this.countLocked(transaction, keys);',
         replace: 'const count = keys.filter((key) => this.#locks.has(key)).length;',
       },
     ],
@@ -90,7 +91,7 @@ export const regionMutants: readonly Mutant[] = [
     name: 'treats-a-repeated-commit-as-a-loss',
     patches: [
       {
-        file: model,
+        file: shard,
         find: "if (this.#settled.has(nameOf(transaction))) return 'acknowledged';",
         replace: '',
       },
@@ -104,8 +105,9 @@ export const regionMutants: readonly Mutant[] = [
     patches: [
       {
         file: model,
-        find: 'if (count > 0) {\n      this.#apply(decision);',
-        replace: 'if (count > 0) {\n      this.#apply({ ...decision, keys: keys.slice(0, 1) });',
+        find: "this.#apply(decision, shard, clock);\n    return 'acknowledged';",
+        replace:
+          "this.#apply({ ...decision, keys: decision.keys.slice(0, 1) }, shard, clock);\n    return 'acknowledged';",
       },
     ],
     runner: 'simulation',
@@ -116,7 +118,7 @@ export const regionMutants: readonly Mutant[] = [
     name: 'releases-locks-of-dead-instances',
     patches: [
       {
-        file: model,
+        file: shard,
         find: 'if (holder[0] >= incarnation) continue;',
         replace: 'if (holder[0] >= incarnation) continue;\n      this.#locks.delete(key);',
       },
@@ -129,7 +131,7 @@ export const regionMutants: readonly Mutant[] = [
     name: 'releases-locks-that-readers-meet',
     patches: [
       {
-        file: model,
+        file: shard,
         find: 'const lock = this.#locks.get(key);\n      return lock',
         replace:
           'const lock = this.#locks.get(key);\n      this.#locks.delete(key);\n      return lock',

@@ -64,8 +64,8 @@ export const shellMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'test/region/model.ts',
-        find: 'if (!strong) return [];',
-        replace: 'if (keys) return [];',
+        find: 'locks: strong ? this.#shardOf(shard).locksMet(keys) : []',
+        replace: 'locks: []',
       },
     ],
     runner: 'simulation',

@@ -4,6 +4,7 @@ import { copyMutants } from './mutants-copies.ts';
 import { foundingMutants } from './mutants-founding.ts';
 import { invariantMutants } from './mutants-invariants.ts';
 import { memberMutants } from './mutants-members.ts';
+import { ownershipMutants } from './mutants-ownership.ts';
 import { regionMutants } from './mutants-region.ts';
 import { scriptMutants } from './mutants-scripts.ts';
 import { shardMutants } from './mutants-shards.ts';
@@ -39,6 +40,7 @@ export const mutants: readonly Mutant[] = [
   ...allKeysMutants,
   ...userScriptMutants,
   ...storageMutants,
+  ...ownershipMutants,
   ...invariantMutants,
   ...shardMutants,
 ].toSorted((a, b) => Number(a.rule.slice(1)) - Number(b.rule.slice(1)));

@@ -42,6 +42,8 @@ export const runners = {
   region: (): Promise<Runner> => import('./region-run.ts'),
   /** Rounds of transactions that set values, in the model of a region and in its scripts. */
   sets: (): Promise<Runner> => import('./set-run.ts'),
+  /** Rounds and reads of several shards, in the model of a region and in its scripts. */
+  joint: (): Promise<Runner> => import('./joint-run.ts'),
   /** A redis-server whose memory runs out. */
   memory: (): Promise<Runner> => import('./memory-run.ts'),
   /** Transactions that set expiries, in the model of a region and in its scripts, early and late. */
@@ -65,7 +67,11 @@ export const runners = {
   /** More clients than connections, with regions that hang and return. */
   saturation: (): Promise<Runner> => import('./saturation-run.ts'),
   /** The coordinators of a few shards that are born while the registry is silent, and an edge whose map is old. */
+  ownership: (): Promise<Runner> => import('./ownership-run.ts'),
+  /** Coordinators of several shards over the same regions, in bad weather. */
   shards: (): Promise<Runner> => import('./shards-run.ts'),
+  /** Scenes of joint writes, by hand; a seed names one. */
+  scenes: (): Promise<Runner> => import('./scenes-run.ts'),
   /** One coordinator on an object's SQLite, with the platform's bounds. */
   storage: (): Promise<Runner> => import('./storage-run.ts'),
 } as const;

@@ -1,266 +1,328 @@
-import { RememberedMap } from '../../functions/edge/cache/known-map.ts';
-import { WriteSender } from '../../functions/edge/writes/send-writes.ts';
-import type {
-  CoordinatorApi,
-  WriteAnswer,
-  WriteRequest,
-} from '../../shared/contracts/coordinator.ts';
-import type { WriteFrame } from '../../shared/contracts/frame.ts';
-import { type ShardId, shardOfWriteId, writeIdOf } from '../../shared/ids.ts';
-import { limits } from '../../shared/limits.ts';
-import type { CoordinatorEvent, MapAnswer, Ticket } from '../../shared/protocol/io/events.ts';
-import type { SentRound } from '../../shared/protocol/io/ready.ts';
-import { ampleRoom } from '../../shared/protocol/io/room.ts';
-import { everyKey, flushedKey } from '../../shared/reserved-keys.ts';
-import { initialMap, type ShardMap, shardOf, shardsIn } from '../../shared/shards/shard-map.ts';
-import { CheckedCore } from '../protocol/checked-core.ts';
-import { frameOf } from '../protocol/core-harness.ts';
-import { RegionModel } from '../region/model.ts';
+import { compileWrite } from '../../shared/commands/compile.ts';
+import type { WriteAnswer } from '../../shared/contracts/coordinator.ts';
+import type { Check, WriteFrame } from '../../shared/contracts/frame.ts';
+import { keyOfWrite } from '../../shared/reserved-keys.ts';
+import { checkHistory, contentsOf, type ReadEntry, type WriteEntry } from './history.ts';
 import { Random } from './random.ts';
-import { configOf, start } from './single-instance.ts';
-import { Tables } from './storage.ts';
+import { ShardsReader } from './shards-reader.ts';
+import { type ShardsWeather, ShardsWorld } from './shards-world.ts';
+import { Timeline } from './timeline.ts';
 
-const names = ['near', 'middle', 'far'];
-
-/** A caller of a shard, and its request. */
-interface Asked {
-  readonly frame: WriteFrame;
-  answer: WriteAnswer | null;
+/** The results of a run. */
+export interface ShardsRun {
+  readonly committed: number;
+  readonly joint: number;
+  readonly loans: number;
+  readonly loanAborts: number;
+  readonly reads: number;
+  readonly unavailable: number;
+  readonly crashes: number;
+  readonly losses: number;
 }
 
-/** The coordinator of one shard: its instances follow each other on one storage, which is durable at once. */
-class Shard {
-  readonly tables = new Tables();
-  readonly #models: ReadonlyMap<string, RegionModel>;
-  readonly #shard: ShardId;
-  readonly #clock: { now: number };
-  readonly #asked = new Map<Ticket, Asked>();
-  #flights: SentRound[] = [];
-  #tickets = 0;
-  #steps = 0;
-  #wakeAt: number | null = null;
-  /** True while a question of its instance to the registry has no answer. */
-  isAsking = false;
-  #core: CheckedCore;
-
-  constructor(shard: ShardId, clock: { now: number }) {
-    this.#shard = shard;
-    this.#clock = clock;
-    this.tables.ownership = null;
-    this.#models = new Map(names.map((name) => [name, new RegionModel(() => clock.now)]));
-    this.#core = this.#begin();
-    this.step({ kind: 'tick' });
-  }
-
-  /** The instance dies, with all that is on its way, and another one begins. */
-  restart(): void {
-    this.#flights = [];
-    this.#asked.clear();
-    this.isAsking = false;
-    this.#core = this.#begin();
-    this.step({ kind: 'tick' });
-  }
-
-  write(frame: WriteFrame): Asked {
-    this.#tickets += 1;
-    const ticket = this.#tickets;
-    const asked: Asked = { frame, answer: null };
-    this.#asked.set(ticket, asked);
-    const arrival = { ticket, frame, async: false, recorded: null, again: false, abandoned: null };
-    this.step({ kind: 'write-received', ...arrival, room: ampleRoom });
-    return asked;
-  }
-
-  answerRegistry(answer: MapAnswer): void {
-    this.isAsking = false;
-    this.step({ kind: 'registry-answered', answer });
-  }
-
-  /** Ends every round on its way, and lets the tick come that is due. */
-  turn(): void {
-    for (const send of this.#flights.splice(0)) {
-      const result = this.#models.get(send.region)?.round(send.round);
-      if (result === undefined) throw new Error(`no region ${send.region}`);
-      const { region, number: round } = send;
-      this.step({ kind: 'round-completed', region, round, result, recorded: [] });
-    }
-    if (this.#wakeAt !== null && this.#wakeAt <= this.#clock.now) this.step({ kind: 'tick' });
-  }
-
-  step(event: CoordinatorEvent): void {
-    this.#steps += 1;
-    const ready = this.#core.step(event, this.#clock.now, `${this.#steps}-`);
-    const knew = this.tables.ownership !== null;
-    this.tables.apply(ready.persist);
-    if (ready.sends.length > 0 && this.tables.ownership === null) {
-      throw new Error(`shard ${this.#shard} asks a region before it has stored its slots`);
-    }
-    if (ready.asksRegistry && knew) throw new Error('a shard that has stored its slots asks again');
-    this.isAsking ||= ready.asksRegistry;
-    this.#wakeAt = ready.wakeAt;
-    for (const send of ready.sends) if (send.kind === 'round') this.#flights.push(send);
-    for (const reply of ready.replies) {
-      const asked = this.#asked.get(reply.ticket);
-      if (asked !== undefined && reply.kind === 'write') asked.answer = reply.answer;
-    }
-  }
-
-  #begin(): CheckedCore {
-    this.tables.incarnation += 1;
-    const config = { ...configOf(names, limits.connections), shard: this.#shard };
-    return new CheckedCore(config, this.tables.stored(7), this.#clock.now);
-  }
-}
-
-/**
- * One seeded run of the coordinators of a few shards that are born, die, and are asked for keys of their own and of
- * others, while the registry is silent now and then; and of an edge whose map is old. Each write is carried out by the
- * owner of its keys alone, and once the registry answers again, all that are sent to the owner are.
- */
-export async function run(
-  seed: number,
-): Promise<{ readonly decided: number; readonly moved: number }> {
+/** One seeded run of several shards in the weather of the seed. */
+export function run(seed: number): ShardsRun {
   const random = new Random(seed);
-  const counts = runShards(random);
-  await runEdge(random);
-  return counts;
+  const world = new ShardsWorld(new Timeline(), random, weatherOf(random));
+  return new ShardsWorkload(world).run();
 }
 
-function runShards(random: Random): { readonly decided: number; readonly moved: number } {
-  const clock = { now: start };
-  const map = initialMap(random.between(1, 3));
-  const numbers = shardsIn(map);
-  const shards = new Map(numbers.map((number) => [number, new Shard(number, clock)]));
-  const asked: { readonly shard: ShardId; readonly of: Asked }[] = [];
-  let isDown = random.chance(0.5);
-  const send = (shard: ShardId, keys: readonly string[]) => {
-    const frame = frameOf(keys, { notAfter: clock.now + random.between(500, 5_000) });
-    const of = shards.get(shard)?.write(frame);
-    if (of !== undefined) asked.push({ shard, of });
-    return of;
-  };
-  const keysOf = () => {
-    if (random.chance(0.1)) return [everyKey, flushedKey];
-    const first = `key:${random.between(0, 20)}`;
-    return random.chance(0.2) ? [first, `key:${random.between(0, 20)}`] : [first];
-  };
-  const turn = (shard: Shard) => {
-    if (shard.isAsking && random.chance(0.5)) {
-      const isSilent = isDown || random.chance(0.3);
-      const answer = { kind: 'map', map } as const;
-      shard.answerRegistry(isSilent ? { kind: 'silent', reason: 'it is down' } : answer);
-    } else if (!shard.isAsking && shard.tables.ownership !== null && random.chance(0.02)) {
-      // A late answer, of a registry whose map has changed since.
-      const shardsThen = initialMap(1).shards.map((one) => ({ ...one, shard: 9 }));
-      shard.answerRegistry({ kind: 'map', map: { version: 2, shards: shardsThen } });
-    }
-    if (random.chance(0.03)) shard.restart();
-    shard.turn();
-  };
-  for (let step = 0; step < 150; step += 1) {
-    if (random.chance(0.05)) isDown = !isDown;
-    if (random.chance(0.4)) send(random.pick(numbers), keysOf());
-    for (const shard of shards.values()) turn(shard);
-    clock.now += random.between(1, 200);
-  }
-  for (let step = 0; step < 300; step += 1) {
-    for (const shard of shards.values()) {
-      if (shard.isAsking) shard.answerRegistry({ kind: 'map', map });
-      shard.turn();
-    }
-    clock.now += 50;
-  }
-  const last = Array.from({ length: 10 }, (_, at) => `last:${at}`);
-  const sent = last.map((key) => send(shardOf(key, map), [key]));
-  for (let step = 0; step < 100; step += 1) {
-    for (const shard of shards.values()) shard.turn();
-    clock.now += 20;
-  }
-  const undecided = sent.filter((of) => of?.answer?.kind !== 'decided');
-  if (undecided.length > 0)
-    throw new Error(`${undecided.length} writes to owners were not decided`);
-  return judge(asked, map);
-}
-
-/** The claim by itself, without the code that coordinators judge by. */
-function isOwnedBy(shard: ShardId, keys: readonly string[], map: ShardMap): boolean {
-  if (keys.includes(everyKey)) return map.shards.length === 1;
-  return keys.every((key) => shardOf(key, map) === shard);
-}
-
-function judge(
-  asked: readonly { readonly shard: ShardId; readonly of: Asked }[],
-  map: ShardMap,
-): { readonly decided: number; readonly moved: number } {
-  let decided = 0;
-  let moved = 0;
-  for (const { shard, of } of asked) {
-    const { answer, frame } = of;
-    const isOwn = isOwnedBy(shard, frame.keys, map);
-    if (answer?.kind === 'decided') {
-      decided += 1;
-      if (!isOwn) throw new Error(`shard ${shard} decided about keys of another: ${frame.keys}`);
-    }
-    if (answer?.kind === 'moved') {
-      moved += 1;
-      if (isOwn) throw new Error(`shard ${shard} does not know its own keys: ${frame.keys}`);
-    }
-  }
-  return { decided, moved };
-}
-
-/** Writes by an edge whose map may be any, to shards of which each knows its own keys alone. */
-async function runEdge(random: Random): Promise<void> {
-  const map: ShardMap = { ...initialMap(random.between(1, 4)), version: random.between(1, 3) };
-  let questions = 0;
-  const decided: WriteRequest[] = [];
-  const write = async (shard: ShardId, request: WriteRequest): Promise<WriteAnswer> => {
-    const keys = request.ops.map(([, key = '']) => key);
-    if (!isOwnedBy(shard, keys, map)) return { kind: 'moved', version: 1, keys };
-    if (shardOfWriteId(request.id) !== shard) throw new Error(`${request.id} is of another shard`);
-    decided.push(request);
-    return { kind: 'accepted', id: request.id };
-  };
-  const coordinatorOf = (shard: ShardId) => {
-    const methods: Pick<CoordinatorApi, 'accept'> = { accept: (request) => write(shard, request) };
-    return methods as CoordinatorApi;
-  };
-  const registry = {
-    map: async () => {
-      questions += 1;
-      return map;
-    },
-  };
-  const calls = { log: () => {}, withTimeout: <Value>(promise: Promise<Value>) => promise };
-  const shards = new RememberedMap(random.between(1, 4), registry, calls);
-  const sender = new WriteSender({
-    ...calls,
-    coordinatorOf,
+/** The weather of a seed: fair, or with faults of some kinds, often aimed at joint writes. */
+export function weatherOf(random: Random): ShardsWeather {
+  const shards = random.pick([2, 2, 3, 4]);
+  const fair = {
     shards,
-    now: () => 0,
-    pause: async () => {},
-  });
-  for (let number = 0; number < 20; number += 1) {
-    const uuid = `01990a5c-7d3e-7c1a-9b64-${String(number).padStart(12, '0')}`;
-    const answered = await sender.accept(requestOf(writeIdOf(0, uuid), `key:${number}`));
-    if (!answered.ok) throw new Error(`a write was refused: ${answered.problem.detail}`);
-  }
-  if (decided.length !== 20) throw new Error(`${decided.length} of 20 writes were carried out`);
-  if (questions > 1) throw new Error(`the registry was asked ${questions} times for one change`);
+    loss: 0,
+    duplication: 0,
+    straggling: 0,
+    crashEveryMs: 0,
+    cutEveryMs: 0,
+    lossEveryMs: 0,
+    zombies: 0,
+    crashesAtSteps: 0,
+    jolts: 0,
+  };
+  if (random.chance(0.1)) return fair;
+  return {
+    shards,
+    loss: random.pick([0, 0.01, 0.05]),
+    duplication: random.pick([0, 0.05, 0.2]),
+    straggling: random.pick([0, 0.01, 0.05]),
+    crashEveryMs: random.pick([0, 0, 4_000, 1_500]),
+    cutEveryMs: random.pick([0, 0, 5_000, 2_000]),
+    lossEveryMs: random.pick([0, 0, 0, 8_000]),
+    zombies: random.pick([0, 0.4]),
+    crashesAtSteps: random.pick([0, 0, 0.03]),
+    jolts: random.pick([0, 0.05, 0.2]),
+  };
 }
 
-function requestOf(id: string, key: string): WriteRequest {
-  return {
-    id,
-    ops: [['SET', key, 'v']],
-    checks: [],
-    continueOnError: false,
-    ack: 'committed',
-    timeoutMs: 1_000,
-    priority: 0,
-    idempotency: null,
-    notAfter: null,
-    callback: null,
-    again: false,
-  };
+/** Clients of all shards, and the checks once the weather has cleared up. */
+export class ShardsWorkload {
+  readonly #world: ShardsWorld;
+  readonly #writes: WriteEntry[] = [];
+  readonly #reader: ShardsReader;
+  #frames = 0;
+  #open = 0;
+
+  constructor(world: ShardsWorld) {
+    this.#world = world;
+    this.#reader = new ShardsReader(world);
+  }
+
+  run(): ShardsRun {
+    const { timeline, random, shards } = this.#world;
+    for (let shard = 0; shard < shards; shard += 1) this.#world.coordinator(shard);
+    // Every shard begins before any writes: a region that holds keys would be foreign to it.
+    this.#world.calm = true;
+    timeline.run(timeline.now + 1_000, 200_000);
+    this.#world.calm = false;
+    const clients = random.between(2, 6);
+    for (let client = 0; client < clients; client += 1) this.#client(random.between(5, 14));
+    timeline.run(timeline.now + 25_000, 2_000_000);
+    this.#world.calm = true;
+    for (const zombie of this.#world.zombies) zombie.die();
+    for (let shard = 0; shard < shards; shard += 1) this.#world.coordinator(shard);
+    timeline.run(timeline.now + 40_000, 2_000_000);
+    // Rounds of every shard find losses that nobody has noticed.
+    for (let shard = 0; shard < shards; shard += 1) {
+      this.#write(this.#frameOf([['INCR', `n${shard}`]], []), 0, () => {});
+    }
+    timeline.run(timeline.now + 60_000, 2_000_000);
+    if (this.#open > 0) throw new Error(`${this.#open} clients were never answered`);
+    this.#check();
+    const { joint, loans, loanAborts, crashes, losses } = this.#world.stats;
+    const answers = this.#writes.map(({ answer }) => answer);
+    return {
+      committed: this.#world.order.length,
+      joint,
+      loans,
+      loanAborts,
+      reads: this.#reader.reads.length,
+      unavailable: answers.filter((answer) => answer?.kind === 'unavailable').length,
+      crashes,
+      losses,
+    };
+  }
+
+  #client(left: number): void {
+    if (left === 0) return;
+    this.#open += 1;
+    const { random, timeline } = this.#world;
+    const next = () => {
+      this.#open -= 1;
+      timeline.after(random.between(0, random.pick([20, 300, 2_000])), () =>
+        this.#client(left - 1),
+      );
+    };
+    if (random.chance(0.3)) {
+      this.#reader.read(next);
+      return;
+    }
+    const frame = this.#anyFrame();
+    const keys = frame.keys.filter((key) => /^[abp]/.test(key));
+    // Who has an answer reads what was written, now and then at once.
+    const readsBack = keys.length > 0 && random.chance(0.3);
+    this.#write(frame, random.between(0, 3), () =>
+      readsBack ? this.#reader.read(next, keys.slice(0, 2)) : next(),
+    );
+  }
+
+  #write(frame: WriteFrame, retries: number, done: () => void): void {
+    const entry: WriteEntry = {
+      kind: 'write',
+      frame,
+      invokedAt: this.#world.timeline.now,
+      answeredAt: Number.POSITIVE_INFINITY,
+      answer: null,
+    };
+    this.#writes.push(entry);
+    this.#send(entry, retries, false, done);
+  }
+
+  /** If no answer came, the same comes again under its own id, or under its key and a new id. */
+  #send(entry: WriteEntry, retries: number, again: boolean, done: () => void): void {
+    const { timeline, random, shardOf } = this.#world;
+    const { frame } = entry;
+    const home = shardOf(frame.keys.find((key) => !key.startsWith('lockstep:')) ?? '0');
+    timeline.after(random.between(0, 20), () => {
+      this.#world.reached(home).write(frame, again, (reply) => {
+        timeline.after(random.between(0, 20), () => {
+          entry.answeredAt = timeline.now;
+          if (reply?.kind === 'write') entry.answer = reply.answer;
+          if (entry.answer?.kind === 'unavailable' && entry.answer.reason.includes('diverged')) {
+            throw new Error(entry.answer.reason);
+          }
+          if (entry.answer !== null) this.#repeat(entry, entry.answer);
+          if (reply !== null || retries === 0) return done();
+          if (frame.idempotency === null || random.chance(0.5)) {
+            return this.#send(entry, retries - 1, true, done);
+          }
+          const id = this.#nextId();
+          this.#write({ ...frame, id, notAfter: timeline.now + 5_000 }, retries - 1, done);
+        });
+      });
+    });
+  }
+
+  /** An answered request comes once more, later: the first answer stays true. */
+  #repeat({ frame }: WriteEntry, first: WriteAnswer): void {
+    const { timeline, random, shardOf } = this.#world;
+    if (frame.idempotency === null || !random.chance(0.2)) return;
+    if (first.kind === 'unavailable' && first.code !== null) return;
+    const home = shardOf(frame.keys.find((key) => !key.startsWith('lockstep:')) ?? '0');
+    const late = { ...frame, id: this.#nextId() };
+    timeline.after(random.between(50, 3_000), () => {
+      this.#world.reached(home).write(late, false, (reply) => {
+        if (reply?.kind !== 'write') return;
+        const { answer } = reply;
+        const isRefused = first.kind === 'unavailable' || first.kind === 'too-late';
+        if (isRefused && answer.kind === 'decided') {
+          throw new Error('a repeated write was decided after its sender was refused');
+        }
+        if (first.kind !== 'decided' || answer.kind !== 'decided') return;
+        if (first.record.part !== answer.record.part) throw new Error('a repeated write differs');
+      });
+    });
+  }
+
+  #nextId(): string {
+    this.#frames += 1;
+    return `0-${this.#frames}`;
+  }
+
+  /** A write of one shard or of several. */
+  #anyFrame(): WriteFrame {
+    const { random, shards } = this.#world;
+    const token = `${this.#frames + 1},`;
+    const key = () => `${random.pick(['a', 'b'])}${random.between(0, shards - 1)}`;
+    const [one, other, third] = [key(), key(), key()];
+    const expiring = `x${random.between(0, shards - 1)}`;
+    const checks: Check[] = random.chance(0.15) ? [{ kind: 'exists', key: other }] : [];
+    if (random.chance(0.1)) return this.#script(one, other, token);
+    const ops = random.pick<string[][]>([
+      [['APPEND', one, token]],
+      [['APPEND', one, token]],
+      [['SET', one, token]],
+      [
+        ['SET', 'p0', token],
+        ['SET', 'p1', token],
+      ],
+      [
+        ['SET', 'p1', token],
+        ['SET', 'p0', token],
+      ],
+      [
+        ['APPEND', one, token],
+        ['APPEND', other, token],
+      ],
+      [
+        ['APPEND', one, token],
+        ['APPEND', other, token],
+        ['APPEND', third, token],
+      ],
+      [
+        ['SET', one, token],
+        ['COPY', one, other, 'REPLACE'],
+      ],
+      [
+        ['SET', one, token],
+        ['RENAME', one, other],
+      ],
+      [['DEL', one, other]],
+      [
+        ['SET', expiring, token, 'PX', `${random.pick([100, 900, 10_000_000])}`],
+        ['APPEND', other, token],
+      ],
+      [
+        ['APPEND', expiring, token],
+        ['APPEND', other, token],
+      ],
+    ]);
+    return this.#frameOf(ops, checks);
+  }
+
+  /** A script that declares one of its keys, and touches one of another shard. */
+  #script(key: string, other: string, token: string): WriteFrame {
+    const frame = this.#frameOf([['GET', key]], []);
+    const commands = [
+      ['GET', other],
+      ['APPEND', key, token],
+      ['APPEND', other, token],
+    ];
+    const args = ['sha', JSON.stringify(commands), key];
+    const operation = {
+      kind: 'script',
+      args,
+      writes: [2],
+      reads: [],
+      reply: null,
+      seed: 1,
+    } as const;
+    return { ...frame, keys: [key], operations: [operation] };
+  }
+
+  #frameOf(ops: readonly string[][], checks: readonly Check[]): WriteFrame {
+    const id = this.#nextId();
+    const { random, timeline } = this.#world;
+    const now = timeline.now;
+    const compiled = compileWrite(ops, checks, { now, seed: () => random.between(0, 1_000_000) });
+    if (!compiled.ok) throw new Error(compiled.detail);
+    return {
+      id,
+      operations: compiled.operations,
+      checks,
+      continueOnError: false,
+      keys: compiled.keys.length > 0 ? compiled.keys : [keyOfWrite(id)],
+      priority: random.pick([0, 0, 0, 0, 1, 5]),
+      ack: random.pick(['committed', 'committed', 'confirmed']),
+      notAfter: now + random.pick([500, 3_000, 10_000]),
+      idempotency: random.chance(0.7) ? { key: `key-${this.#frames}`, digest: 'same' } : null,
+      callback: null,
+      bytes: compiled.bytes,
+    };
+  }
+
+  #check(): void {
+    const { timeline, regions, shards, storages, order, clocks } = this.#world;
+    const records = new Map(
+      Array.from({ length: shards }, (_, shard) => storages.of(shard).durable)
+        .flatMap(({ committed }) => committed)
+        .map((record) => [record.id, record]),
+    );
+    const committed = order.map((id, position) => {
+      const record = records.get(id);
+      if (record === undefined) throw new Error(`the record of ${id} is lost`);
+      return { ...record, sequence: position + 1 };
+    });
+    const reads: readonly ReadEntry[] = this.#reader.reads;
+    const state = checkHistory(committed, this.#writes, reads, clocks);
+    const expected = contentsOf(state, timeline.now);
+    for (const [region, model] of regions) {
+      for (let shard = 0; shard < shards; shard += 1) {
+        const locks = model.locks(shard);
+        if (locks.length > 0)
+          throw new Error(`${region} is left with ${locks.join(' ')} of ${shard}`);
+      }
+      const contents = contentsOf(model, timeline.now);
+      if (contents !== expected) throw new Error(`${region} holds ${contents}, not ${expected}`);
+    }
+    for (let shard = 0; shard < shards; shard += 1) this.#checkShard(shard);
+  }
+
+  #checkShard(shard: number): void {
+    const { durable } = this.#world.storages.of(shard);
+    if (durable.loans.size > 0) throw new Error(`shard ${shard} is left with a loan`);
+    for (const { transaction, unacknowledged } of durable.jointCommits.values()) {
+      if (unacknowledged.length > 0) throw new Error(`${transaction} of ${shard} was never told`);
+    }
+    for (const { confirmed, transaction } of durable.commits.values()) {
+      if (!confirmed) throw new Error(`${transaction} of ${shard} was never confirmed`);
+    }
+    for (const { region, membership } of durable.regions.values()) {
+      if (membership.state !== 'voter' || membership.leaving !== null) {
+        throw new Error(`${region} has not come back to ${shard}: ${JSON.stringify(membership)}`);
+      }
+    }
+  }
 }

@@ -170,7 +170,7 @@ export class Simulation {
 
   /** The time for which the region may serve strong reads by its own clock, ms. */
   leaseLeftMs(region: string): number {
-    const until = this.regions.get(region)?.state().lease ?? 0;
+    const until = this.regions.get(region)?.shard().lease ?? 0;
     return Math.max(0, until - (this.#clocks.get(region)?.() ?? 0));
   }
 

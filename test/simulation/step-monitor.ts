@@ -203,7 +203,7 @@ function holds(model: RegionModel, transaction: string, keys: readonly string[])
     return holder !== undefined && keyOf(holder) === transaction;
   });
   if (isHeld) return true;
-  const { settled, head } = model.state();
+  const { settled, head } = model.shard();
   const [incarnation = 0, sequence = 0] = transaction.split('.').map(Number);
   const isBelow = head !== null && compareOrder([incarnation, sequence], head.lowWatermark) <= 0;
   return isBelow || settled.has(transaction);

@@ -1,13 +1,15 @@
 import type { WriteRecord } from '../../shared/contracts/coordinator.ts';
 import type { WriteFrame } from '../../shared/contracts/frame.ts';
 import type { BlockedKey, MemberChange } from '../../shared/contracts/members.ts';
-import type { TransactionOrder, WriteId } from '../../shared/ids.ts';
+import { compareOrder, type TransactionOrder, type WriteId } from '../../shared/ids.ts';
 import type { RecordedWrite } from '../../shared/protocol/io/events.ts';
 import type { OutboxWriteEvent, StorageWrite } from '../../shared/protocol/io/ready.ts';
 import type {
   DecidedWrite,
   Stored,
   StoredDecision,
+  StoredJointCommit,
+  StoredLoan,
   StoredRegion,
 } from '../../shared/protocol/io/stored.ts';
 import { valuesAmong } from '../../shared/reserved-keys.ts';
@@ -38,6 +40,11 @@ export class Tables {
   readonly byKey = new Map<string, DecidedWrite>();
   /** Every event that was ever in the outbox. */
   readonly outbox = new Map<string, OutboxWriteEvent>();
+  readonly loans = new Map<string, StoredLoan>();
+  /** By their orders. They are kept for ever; those that every guest has acknowledged have none left. */
+  readonly jointCommits = new Map<string, StoredJointCommit>();
+  /** What this shard has committed as a guest: its order, with the home's name and sequence. */
+  readonly loanCommits = new Map<string, Extract<StorageWrite, { kind: 'loan-commit' }>>();
 
   copy(): Tables {
     const copy = new Tables();
@@ -55,6 +62,9 @@ export class Tables {
     for (const [key, value] of this.writes) copy.writes.set(key, value);
     for (const [key, value] of this.byKey) copy.byKey.set(key, value);
     for (const [key, value] of this.outbox) copy.outbox.set(key, value);
+    for (const [key, value] of this.loans) copy.loans.set(key, value);
+    for (const [key, value] of this.jointCommits) copy.jointCommits.set(key, value);
+    for (const [key, value] of this.loanCommits) copy.loanCommits.set(key, value);
     return copy;
   }
 
@@ -77,6 +87,10 @@ export class Tables {
       missed: [...this.missed].map(([region, keys]) => ({ region, keys: [...keys] })),
       blocked: [...this.blocked.values()],
       subscriptions: [],
+      loans: [...this.loans.values()].sort((a, b) => compareOrder(a.transaction, b.transaction)),
+      jointCommits: [...this.jointCommits.values()].filter(
+        ({ unacknowledged }) => unacknowledged.length > 0,
+      ),
       isResting: this.isResting,
       ownership: this.ownership,
     };
@@ -123,10 +137,40 @@ export class Tables {
         this.commits.set(write.transaction.join('.'), {
           transaction: write.transaction,
           keys: write.keys,
+          ...(write.joint !== undefined && { otherShares: write.joint.shares.slice(1) }),
           sequence: write.sequence,
           confirmed: false,
         });
+        if (write.joint !== undefined) {
+          this.jointCommits.set(write.transaction.join('.'), write.joint);
+        }
         break;
+      case 'lend':
+        this.loans.set(write.loan.transaction.join('.'), write.loan);
+        break;
+      case 'loan-commit':
+        this.#endLoan(write.transaction);
+        this.sequence = write.sequence;
+        this.now = Math.max(this.now, write.now);
+        for (const region of write.missedBy) {
+          const missed = valuesAmong(write.keys).map((key) => [key, write.sequence] as const);
+          this.#miss(region, missed);
+        }
+        this.commits.set(write.transaction.join('.'), { ...write, confirmed: false });
+        this.loanCommits.set(write.transaction.join('.'), write);
+        break;
+      case 'loan-abort':
+        this.#endLoan(write.transaction);
+        this.now = Math.max(this.now, write.now);
+        break;
+      case 'guest-acknowledged': {
+        const key = write.transaction.join('.');
+        const commit = this.jointCommits.get(key);
+        if (commit === undefined) throw new Error('a commit is stored before it is acknowledged');
+        const unacknowledged = commit.unacknowledged.filter((shard) => shard !== write.guest);
+        this.jointCommits.set(key, { ...commit, unacknowledged });
+        break;
+      }
       case 'reject':
         this.#keep(write.writes);
         this.now = Math.max(this.now, write.now);
@@ -183,6 +227,10 @@ export class Tables {
       case 'prove':
         break;
     }
+  }
+
+  #endLoan(transaction: TransactionOrder): void {
+    if (!this.loans.delete(transaction.join('.'))) throw new Error('a loan ends once');
   }
 
   #miss(region: string, keys: readonly (readonly [key: string, sequence: number])[]): void {

@@ -24,6 +24,7 @@ import { outboxEventsOf, outboxRegionEventsOf } from '../../../shared/webhooks/e
 import { ChangeLog } from './change-log.ts';
 import { convertToLog } from './convert-to-log.ts';
 import { KeptAnswers } from './kept-answers.ts';
+import { JointCommits, LoanStorage, sharesOf } from './loan-storage.ts';
 import { committedWriteOf } from './log-step.ts';
 import { stepOf } from './logged-writes.ts';
 import { MemberStorage } from './member-storage.ts';
@@ -33,12 +34,20 @@ import { ScriptStorage } from './script-storage.ts';
 import { SlotStorage } from './slot-storage.ts';
 import type { SqlObjectStorage } from './sql.ts';
 import { StepLog } from './step-log.ts';
-import { convertFromFormat1, formatOf, storageFormat } from './storage-format.ts';
+import {
+  convertFromFormat1,
+  formatOf,
+  isCurrent,
+  jointStorageFormat,
+  storageFormat,
+} from './storage-format.ts';
 import { SubscriptionStorage } from './subscription-storage.ts';
 
 const schema = `
   CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 `;
+
+type CommitWrite = Extract<StorageWrite, { kind: 'commit' }>;
 
 type MetaName =
   | 'format'
@@ -57,6 +66,7 @@ export class CoordinatorStorage {
   readonly members: MemberStorage;
   readonly requests: RequestStorage;
   readonly scripts: ScriptStorage;
+  readonly jointCommits: JointCommits;
   readonly #storage: SqlObjectStorage;
   readonly #retention: Retention;
   readonly #log: StepLog;
@@ -76,6 +86,9 @@ export class CoordinatorStorage {
   readonly #pairs = new Map<RegionId, RoundPair>();
   /** The commits that some voter has yet to acknowledge, each with the position of its step, in the order of the log. */
   readonly #unconfirmed = new Map<string, number>();
+  readonly #loans: LoanStorage;
+  /** The storage has the format of one that has taken part in a joint write. */
+  #isJoint = false;
 
   constructor(storage: SqlObjectStorage, retention: Retention, shard: ShardId) {
     this.#storage = storage;
@@ -90,6 +103,8 @@ export class CoordinatorStorage {
     this.members = new MemberStorage(storage);
     this.requests = new RequestStorage(storage);
     this.scripts = new ScriptStorage(storage);
+    this.#loans = new LoanStorage(storage);
+    this.jointCommits = new JointCommits(this.#log);
   }
 
   /**
@@ -102,7 +117,7 @@ export class CoordinatorStorage {
     const { sql } = this.#storage;
     const format = formatOf(sql);
     this.#lookAtRoom();
-    if (format === storageFormat) {
+    if (isCurrent(format)) {
       // Only reads, so that a full storage can be pruned before anything is written.
       this.#log.begin();
       this.#load();
@@ -115,7 +130,8 @@ export class CoordinatorStorage {
       const unconfirmed = this.#load();
       const generation = this.#meta('generation') ?? now;
       const incarnation = (this.#meta('incarnation') ?? 0) + 1;
-      if (format !== storageFormat) this.#setMeta('format', storageFormat);
+      if (!isCurrent(format)) this.#setMeta('format', storageFormat);
+      this.#isJoint = format === jointStorageFormat;
       if (format === null) this.#setMeta('generation', generation);
       this.#setMeta('incarnation', incarnation);
       this.#plainKeysUntil = this.#meta('plain_keys_until') ?? 0;
@@ -132,6 +148,8 @@ export class CoordinatorStorage {
         missed: this.members.missed(),
         blocked: this.members.blocked(),
         subscriptions: this.subscriptions.all(),
+        loans: this.#loans.all(),
+        jointCommits: this.jointCommits.all(),
         isResting: this.#isResting,
         ownership: this.#slots.read(),
       };
@@ -144,6 +162,7 @@ export class CoordinatorStorage {
     this.#writesBegun += 1;
     this.#orFail(() =>
       this.#storage.transactionSync(() => {
+        this.#noteJoint(writes);
         this.#addToLog(writes);
         for (const write of writes) this.#writeOne(write);
       }),
@@ -202,10 +221,10 @@ export class CoordinatorStorage {
     return this.#unconfirmed.has(keyOf(transaction));
   }
 
-  /** The position of the first step with an unconfirmed commit, or that of the next step. */
+  /** The position of the first step with a commit that is unconfirmed, or owed to a guest, or that of the next step. */
   get open(): number {
     const [first = this.#log.next] = this.#unconfirmed.values();
-    return first;
+    return Math.min(first, this.jointCommits.first ?? first);
   }
 
   /** Decisions about transactions up to and including this one may have been dropped. */
@@ -289,9 +308,13 @@ export class CoordinatorStorage {
     for (const { transaction } of step.decisions) {
       this.#unconfirmed.set(keyOf(transaction), position);
     }
+    this.jointCommits.note(writes, position);
     for (const { transaction } of step.confirmed) this.#unconfirmed.delete(keyOf(transaction));
     const pairs = Object.fromEntries(this.#pairs);
-    const head = { now: this.#now, open: this.open, isResting: this.#isResting, pairs };
+    const { open } = this;
+    const { guests } = this.jointCommits;
+    const small = { now: this.#now, open, isResting: this.#isResting, pairs };
+    const head = guests === null ? small : { ...small, guests };
     if (!step.isNotEmpty) {
       this.#log.keepHead(head);
       return;
@@ -301,15 +324,21 @@ export class CoordinatorStorage {
     this.#grownSteps += 1;
   }
 
+  /** A release that does not know joint writes must not read this storage any more. */
+  #noteJoint(writes: readonly StorageWrite[]): void {
+    const takesPart = (write: StorageWrite) =>
+      write.kind === 'lend' || (write.kind === 'commit' && write.joint !== undefined);
+    if (this.#isJoint || !writes.some(takesPart)) return;
+    this.#setMeta('format', jointStorageFormat);
+    this.#isJoint = true;
+  }
+
   /** Stores the parts of a write that have tables of their own. */
   #writeOne(write: StorageWrite): void {
     switch (write.kind) {
       case 'commit':
         for (const decided of write.writes) this.#grownBytes += this.#answers.keep(decided);
-        for (const region of write.missedBy) {
-          const keys = valuesAmong(write.keys).map((key) => [key, write.sequence] as const);
-          this.members.miss({ region, keys });
-        }
+        this.#noteMissed(write);
         break;
       case 'reject':
         for (const decided of write.writes) this.#grownBytes += this.#answers.keep(decided);
@@ -349,6 +378,17 @@ export class CoordinatorStorage {
       case 'prove':
         this.prove();
         break;
+      case 'lend':
+        this.#loans.add(write.loan);
+        break;
+      case 'loan-commit':
+        this.#loans.end(write.transaction);
+        this.#noteMissed(write);
+        break;
+      case 'loan-abort':
+        this.#loans.end(write.transaction);
+        break;
+      case 'guest-acknowledged':
       case 'confirm':
       case 'rest':
       case 'clock':
@@ -356,6 +396,16 @@ export class CoordinatorStorage {
       default:
         unreachable(write);
     }
+  }
+
+  /** The regions that are out miss the keys of a commit. */
+  #noteMissed({
+    keys,
+    missedBy,
+    sequence,
+  }: Pick<CommitWrite, 'keys' | 'missedBy' | 'sequence'>): void {
+    const missed = valuesAmong(keys).map((key) => [key, sequence] as const);
+    for (const region of missedBy) this.members.miss({ region, keys: missed });
   }
 
   /** Creates the tables, and converts those of an older release. */
@@ -369,7 +419,7 @@ export class CoordinatorStorage {
     this.scripts.begin();
     this.#answers.begin();
     this.#slots.begin();
-    if (format === storageFormat) return;
+    if (isCurrent(format)) return;
     this.#log.begin();
     if (format === null) return;
     convertToLog({ sql, log: this.#log, answers: this.#answers, outbox: this.subscriptions });
@@ -387,7 +437,7 @@ export class CoordinatorStorage {
     const key = keyOf(transaction);
     for (const { decisions } of this.#log.stepsWithCommit(transaction)) {
       const found = decisions.find((one) => keyOf(one.transaction) === key);
-      if (found !== undefined) return { transaction, keys: found.keys };
+      if (found !== undefined) return { transaction, keys: found.keys, ...sharesOf(found) };
     }
     return null;
   }
@@ -396,11 +446,14 @@ export class CoordinatorStorage {
   #readUnconfirmed(open: number): readonly UnconfirmedDecision[] {
     const decisions = new Map<string, UnconfirmedDecision>();
     for (const step of this.#log.stepsFrom(open)) {
-      for (const { transaction, keys, sequence, writes } of step.decisions) {
+      for (const decision of step.decisions) {
+        const { transaction, keys, sequence, writes } = decision;
+        this.jointCommits.load(transaction, step.position);
         const committed = writes.filter(({ record }) => record.sequence !== null);
         decisions.set(keyOf(transaction), {
           transaction,
           keys,
+          ...sharesOf(decision),
           sequence,
           writes: committed.map(committedWriteOf),
         });
@@ -427,4 +480,11 @@ export class CoordinatorStorage {
 }
 
 /** The writes that change the small state of a coordinator. */
-const ofHead: ReadonlySet<StorageWrite['kind']> = new Set(['clock', 'rest', 'region', 'forget']);
+const ofHead: ReadonlySet<StorageWrite['kind']> = new Set([
+  'clock',
+  'rest',
+  'region',
+  'forget',
+  'guest-acknowledged',
+  'loan-abort',
+]);

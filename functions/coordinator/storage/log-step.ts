@@ -2,10 +2,17 @@
 import { assert } from '../../../shared/assert.ts';
 import { type Bytes, bytesOfText, textOfBytes } from '../../../shared/contracts/bytes.ts';
 import type { WriteRecord } from '../../../shared/contracts/coordinator.ts';
+import type { Share } from '../../../shared/contracts/joint.ts';
 import type { MemberChange } from '../../../shared/contracts/members.ts';
 import type { RoundPair } from '../../../shared/contracts/round.ts';
 import type { Callback } from '../../../shared/contracts/webhooks-and-feed.ts';
-import type { RegionId, TransactionOrder, WriteId } from '../../../shared/ids.ts';
+import type {
+  RegionId,
+  ShardId,
+  TransactionName,
+  TransactionOrder,
+  WriteId,
+} from '../../../shared/ids.ts';
 import type { CommittedWrite } from '../../../shared/protocol/io/stored.ts';
 import {
   packCommands,
@@ -26,6 +33,17 @@ export interface LogHead {
   readonly isResting: boolean;
   /** The highest pair that each region has acknowledged. */
   readonly pairs: Readonly<Record<RegionId, RoundPair>>;
+  /** The guests that have not acknowledged a joint commit, by its transaction (`keyOf`); absent if there are none. */
+  readonly guests?: Readonly<Record<string, readonly ShardId[]>>;
+}
+
+/** The joint part of a commit. */
+export interface LoggedJoint {
+  readonly otherShares: readonly Share[];
+  /** Of a commit of which this shard is home: its number, and the clock reading of the transaction, ms. */
+  readonly own?: { readonly shard: ShardId; readonly now: number };
+  /** Of a commit of a loan: the transaction of its home, and the sequence that it has there. */
+  readonly home?: { readonly name: TransactionName; readonly sequence: number };
 }
 
 /** A commit, with its writes: those that committed, and the rejected parts. */
@@ -35,6 +53,7 @@ export interface LoggedDecision {
   /** Of its last write. */
   readonly sequence: number;
   readonly writes: readonly CommittedWrite[];
+  readonly joint?: LoggedJoint;
 }
 
 /** A write that an event has reported as aborted. */
@@ -84,6 +103,7 @@ interface Skeleton {
     readonly transaction: TransactionOrder;
     readonly sequence: number;
     readonly writes: readonly SkeletonWrite[];
+    readonly joint?: LoggedJoint;
   }[];
   readonly rejected?: readonly WriteRecord[];
   readonly abandoned?: readonly AbandonedWrite[];
@@ -102,7 +122,7 @@ interface SkeletonWrite {
 /** Encodes a step. */
 export function encodeStep(step: LogStep): Bytes {
   const pieces: Bytes[] = [];
-  const decisions = step.decisions.map(({ transaction, keys, sequence, writes }) => {
+  const decisions = step.decisions.map(({ transaction, keys, sequence, writes, joint }) => {
     pieces.push(packTexts(keys));
     const positions = new Map(keys.map((key, position) => [key, position]));
     const skeletons = writes.map((write): SkeletonWrite => {
@@ -115,7 +135,8 @@ export function encodeStep(step: LogStep): Bytes {
       const stored = { record: { ...record, part: '' }, keys: isWithin ? at : null };
       return callback === null ? stored : { ...stored, callback };
     });
-    return { transaction, sequence, writes: skeletons };
+    const decision = { transaction, sequence, writes: skeletons };
+    return joint === undefined ? decision : { ...decision, joint };
   });
   const rejected = step.rejected.map((record) => {
     pieces.push(record.part);
@@ -137,13 +158,14 @@ export function decodeStep(encoded: Bytes): ReadStep {
     return piece.value;
   };
   const skeleton: Skeleton = JSON.parse(textOfBytes(next()));
-  const decisions = (skeleton.decisions ?? []).map(({ transaction, sequence, writes }) => {
+  const decisions = (skeleton.decisions ?? []).map(({ transaction, sequence, writes, joint }) => {
     const keys = unpackTexts(next());
     return {
       transaction,
       keys,
       sequence,
       writes: writes.map((write) => readWrite(write, keys, next)),
+      ...(joint !== undefined && { joint }),
     };
   });
   const rejected = (skeleton.rejected ?? []).map((record) => ({ ...record, part: next() }));

@@ -1,4 +1,5 @@
 /** Finds the part of a step's storage writes that belongs in the log. */
+import { assert } from '../../../shared/assert.ts';
 import type { WriteRecord } from '../../../shared/contracts/coordinator.ts';
 import type { MemberChange } from '../../../shared/contracts/members.ts';
 import type { StorageWrite } from '../../../shared/protocol/io/ready.ts';
@@ -28,11 +29,20 @@ export function stepOf(writes: readonly StorageWrite[]): LoggedWrites {
   for (const write of writes) {
     switch (write.kind) {
       case 'commit':
-        decisions.push(write);
+        decisions.push(homeDecisionOf(write));
         sequence = Math.max(sequence, write.sequence);
         now = Math.max(now, write.now);
         at = Math.max(at, ...write.writes.map(({ record }) => record.decidedAt));
         break;
+      case 'loan-commit':
+        decisions.push(loanDecisionOf(write));
+        sequence = Math.max(sequence, write.sequence);
+        now = Math.max(now, write.now);
+        at = Math.max(at, write.at);
+        break;
+      case 'loan-abort':
+        now = Math.max(now, write.now);
+        continue;
       case 'reject':
         rejected.push(...write.writes.map(({ record }) => record));
         now = Math.max(now, write.now);
@@ -50,17 +60,10 @@ export function stepOf(writes: readonly StorageWrite[]): LoggedWrites {
         at = Math.max(at, ...write.changes.map((change) => change.at));
         break;
       case 'queue-events': {
-        // An event reports the write as aborted, so it must not be committed later if its sender sends it again. One that
-        // a transaction has rejected has a record.
-        const aborted = write.events.filter(
-          ({ type, write: { record } }) => type === 'write.aborted' && record.transaction === null,
-        );
-        const reasons = new Map(
-          aborted.map((event) => [event.write.record.id, event.reason ?? '']),
-        );
-        abandoned.push(...[...reasons].map(([id, reason]) => ({ id, reason })));
-        at = Math.max(at, ...aborted.map((event) => event.at));
-        if (aborted.length === 0) continue;
+        const given = abandonedIn(write);
+        abandoned.push(...given.writes);
+        at = Math.max(at, given.at);
+        if (given.writes.length === 0) continue;
         break;
       }
       case 'clock':
@@ -72,4 +75,34 @@ export function stepOf(writes: readonly StorageWrite[]): LoggedWrites {
     isNotEmpty = true;
   }
   return { decisions, rejected, abandoned, members, confirmed, now, at, sequence, isNotEmpty };
+}
+
+/**
+ * The writes that events report as aborted: they must not be committed later if their senders send them again. One that a
+ * transaction has rejected has a record.
+ */
+function abandonedIn({ events }: Write<'queue-events'>) {
+  const aborted = events.filter(
+    ({ type, write: { record } }) => type === 'write.aborted' && record.transaction === null,
+  );
+  const reasons = new Map(aborted.map((event) => [event.write.record.id, event.reason ?? '']));
+  const writes: readonly AbandonedWrite[] = [...reasons].map(([id, reason]) => ({ id, reason }));
+  return { writes, at: Math.max(0, ...aborted.map((event) => event.at)) };
+}
+
+type Write<Kind> = Extract<StorageWrite, { kind: Kind }>;
+
+function homeDecisionOf({ joint, ...write }: Write<'commit'>): LoggedDecision {
+  if (joint === undefined) return write;
+  const { now, shares } = joint;
+  const [own, ...otherShares] = shares;
+  assert(own !== undefined, 'the first share of a joint commit is that of home');
+  return { ...write, joint: { otherShares, own: { shard: own.shard, now } } };
+}
+
+/** The keys of a loan have changed by a write that stands in the log of its home. */
+function loanDecisionOf(write: Write<'loan-commit'>): LoggedDecision {
+  const { transaction, keys, sequence, otherShares, name, homeSequence } = write;
+  const home = { name, sequence: homeSequence };
+  return { transaction, keys, sequence, writes: [], joint: { otherShares, home } };
 }

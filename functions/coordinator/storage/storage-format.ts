@@ -10,9 +10,20 @@ import type { Sql } from './sql.ts';
  */
 export const storageFormat = 3;
 
+/**
+ * The format of a storage that has taken part in a joint write: format 3 with loans and with the shares of joint commits. A
+ * release that knows only format 3 would drop the other shares, and forget the loans. A shard that is alone never has it.
+ */
+export const jointStorageFormat = 4;
+
+/** True for a storage in a form that needs no conversion. */
+export function isCurrent(format: number | null): boolean {
+  return format === storageFormat || format === jointStorageFormat;
+}
+
 /** The format of the storage, or null if it is empty. It only reads. */
 export function formatOf(sql: Sql): number | null {
-  return hasTable(sql, 'meta') ? writtenFormat(sql, 'coordinator', storageFormat) : null;
+  return hasTable(sql, 'meta') ? writtenFormat(sql, 'coordinator', jointStorageFormat) : null;
 }
 
 /** Converts the tables of format 1 to those of format 2. Keys, commands and outcomes keep their old form. */

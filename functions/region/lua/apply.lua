@@ -9,13 +9,18 @@
 --   p|<expiry>         put: rename the shadow over the key; its expiry in ms, or -1. The shadow expires later
 --   s|<pxat>|<value>   set: the value itself, and its expiry in ms, or ''
 --   f                  flush: delete every key that is not Lockstep's own
+--   r|<ranges>         flush the slots in these ranges: see slots.lua
 --   m|<messages>       publish: see messages.lua
 --   e|…                merge elements into the key: see merge.lua
+
+-- It takes the module of slots.lua in a script that includes it, as those with shares.lua do. Others leave a flush of
+-- slots as unreadable: its commit names the shares of other shards, and so comes in a script that includes both.
+local slots = ...
 
 -- Decisions ----------------------------------------------------------------------------------------------------------
 
 -- Every letter of an intent that this release knows. A plan with another one is neither committed nor aborted.
-local INTENTS = { k = true, d = true, p = true, s = true, f = true, m = true, e = true }
+local INTENTS = { k = true, d = true, p = true, s = true, f = true, m = true, e = true, r = true }
 
 -- Returns the plan of a decision about keys that its transaction has all locked, with `failure` 'u' if an intent is
 -- unknown.
@@ -32,6 +37,8 @@ local function planOf(id, isCommit, keys, locks)
       end
     elseif kind == 'f' then
       plan.isFlush = isCommit
+    elseif kind == 'r' and isCommit and slots then
+      plan.isFlush, plan.ranges = true, slots.rangesIn(sub(locks[key], at))
     elseif kind == 'e' then
       (mergers or loadMergers()).plan(plan, isCommit, key, sub(locks[key], at))
     elseif kind == 'd' and isCommit then
@@ -41,7 +48,7 @@ local function planOf(id, isCommit, keys, locks)
       insert(plan.sets, { key, sub(locks[key], bar + 1), sub(locks[key], at, bar - 1) })
     elseif kind == 'm' and isCommit then
       unpackMessages(locks[key], at, plan.messages)
-    elseif not INTENTS[kind] then
+    elseif not INTENTS[kind] or (kind == 'r' and isCommit) then
       plan.failure = 'u'
     end
   end
@@ -160,14 +167,14 @@ end
 
 local runFlush
 do
-  -- Deletes the keys that one scan finds. Returns their number, or nil and the error.
-  local function flushOnce()
+  -- Deletes the keys that one scan finds, if `isMeant` is true for them. Returns their number, or nil and the error.
+  local function flushOnce(isMeant)
     local cursor, count = '0', 0
     repeat
       local reply, names = must('SCAN', cursor, 'COUNT', '1000'), {}
       cursor = reply[1]
       for _, name in ipairs(reply[2]) do
-        if isVisible(name) then insert(names, name) end
+        if isVisible(name) and (not isMeant or isMeant(name)) then insert(names, name) end
       end
       local removed, failure = overMany('UNLINK', nil, names)
       if not removed then return nil, failure end
@@ -176,11 +183,11 @@ do
     return count
   end
 
-  -- Empties the database, unless the transaction has shadows in it. The script writes the state again as it ends, and
+  -- Empties the database, unless the transaction has shadows in it, or only some keys are meant. The script writes the state again as it ends, and
   -- the lease here: a lease that exists has its expiry ahead. If the server refuses FLUSHDB, scans delete the keys: a
   -- server whose cursors count keys skips some as others go, so it takes a last scan that finds none.
-  function runFlush(plan)
-    if #plan.renames == 0 and not plan.merges then
+  function runFlush(plan, isMeant)
+    if not isMeant and #plan.renames == 0 and not plan.merges then
       local lease = must('GET', LEASE)
       if not redis.pcall('FLUSHDB', 'ASYNC').err then
         if lease then must('SET', LEASE, lease, 'PXAT', lease) end
@@ -188,7 +195,7 @@ do
       end
     end
     repeat
-      local count = flushOnce()
+      local count = flushOnce(isMeant)
       if not count then plan.failure = 'r' end
     until not count or count == 0
   end
@@ -246,7 +253,11 @@ local function applyPlans(region, plans, isLast)
     plans = standing(plans)
     -- A plan that deletes every key is alone, and its other changes come after that.
     for _, plan in ipairs(plans) do
-      if plan.isFlush then others.flush(plan) end
+      if plan.ranges then
+        slots.flush(plan, others.flush)
+      elseif plan.isFlush then
+        others.flush(plan)
+      end
     end
   end
   setAll(region, standing(plans), isLast)

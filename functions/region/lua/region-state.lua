@@ -42,6 +42,9 @@ end
 -- The name under which a transaction stages the key.
 local function shadowName(id, key) return PREFIX .. 'shadow:' .. id .. ':' .. key end
 
+-- The beginnings of the names under which a transaction stages its keys.
+local function shadowPrefixes(id) return { shadowName(id, '') } end
+
 -- True if the first transaction comes after the other one, [incarnation, sequence].
 local function isAfter(incarnation, sequence, other)
   if incarnation ~= other[1] then return incarnation > other[1] end

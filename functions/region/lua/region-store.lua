@@ -140,28 +140,29 @@ end
 
 -- Writing ------------------------------------------------------------------------------------------------------------
 
--- Writes the state, and by the same command the plain values of decisions: `region.values`, a flat list of (key,
--- value). Then removes and adds far locks, and removes an older format. Raises an error of the server.
-local function writeRegion(region)
-  local values = region.values
+-- The text of the state as it is to be written.
+local function textToWrite(region)
   if region.farAdded then
     region.hasFarLocks = true
   elseif region.hasFarLocks and not region.farDropped and must('EXISTS', LOCK) == 0 then
     region.hasFarLocks = false
   end
-  local text = encodeRegion(region)
-  if values and #values > 0 then
-    values[#values + 1] = STATE
-    values[#values + 1] = text
-    local reply = redis.pcall('MSET', unpack(values))
-    if reply.err then
-      noteFailure(reply.err)
-      again = 'careful'
-      error(reply.err, 0)
-    end
-  else
-    must('SET', STATE, text)
+  return encodeRegion(region)
+end
+
+-- Writes values and states by one command, from a flat list of (key, value). Raises an error of the server.
+local function setTogether(values)
+  local reply = redis.pcall('MSET', unpack(values))
+  if reply.err then
+    noteFailure(reply.err)
+    again = 'careful'
+    error(reply.err, 0)
   end
+end
+
+-- Completes a state whose text has been written: removes and adds far locks, and removes an older format. Raises an
+-- error of the server.
+local function completeRegion(region)
   if region.mayHaveLeftovers then must('UNLINK', LOCK) end
   if region.farDropped then
     local _, failure = overMany('HDEL', LOCK, region.farDropped)
@@ -173,6 +174,20 @@ local function writeRegion(region)
     if failure then error(failure, 0) end
   end
   if region.isOld then must('UNLINK', OLD_STATE, OLD_SETTLED) end
+end
+
+-- Writes the state, and by the same command the plain values of decisions: `region.values`, a flat list of (key,
+-- value). Then completes it. Raises an error of the server.
+local function writeRegion(region)
+  local values, text = region.values, textToWrite(region)
+  if values and #values > 0 then
+    values[#values + 1] = STATE
+    values[#values + 1] = text
+    setTogether(values)
+  else
+    must('SET', STATE, text)
+  end
+  completeRegion(region)
 end
 
 -- Refusals -----------------------------------------------------------------------------------------------------------

@@ -1,3 +1,5 @@
+import type { BlockedKey } from '../../contracts/members.ts';
+import type { RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { CoordinatorConfig } from '../io/config.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
@@ -5,13 +7,15 @@ import type { WriteRefusal } from '../io/refusal.ts';
 import type { BlockedKeys } from '../membership/blocked-keys.ts';
 import { fullRegionsOf } from '../membership/enough-voters.ts';
 import type { AttemptControl } from '../membership/members-parts.ts';
-import type { OwnedSlots } from '../ownership/owned-slots.ts';
+import type { KeysOfShard, Shards } from '../ownership/shards.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import type { PendingWrite } from '../transactions/admission.ts';
+import { Joint } from '../transactions/joint.ts';
 import { type PendingWrites, tooLate } from '../transactions/pending-writes.ts';
 import { storageFault } from '../transactions/stored-size.ts';
 import type { Transaction } from '../transactions/transaction.ts';
 import type { Transactions } from '../transactions/transactions.ts';
+import type { Conclusions } from './conclusions.ts';
 
 /** The parts of the coordinator that attempts work on. */
 export interface AttemptsParts {
@@ -21,7 +25,8 @@ export interface AttemptsParts {
   readonly pendingWrites: PendingWrites;
   readonly transactions: Transactions;
   readonly blocked: BlockedKeys;
-  readonly slots: OwnedSlots;
+  readonly shards: Shards;
+  readonly conclusions: Conclusions;
 }
 
 /**
@@ -47,21 +52,43 @@ export class Attempts implements AttemptControl {
     this.isBatchRequested = true;
   }
 
-  /** Begins a transaction with these parts: all voters are asked to prepare it. */
+  /** Begins a transaction with these parts: all voters are asked to prepare it, or first other shards for their keys. */
   begin(parts: readonly PendingWrite[]): void {
-    const { config, links, transactions, ready } = this.#parts;
+    const { config, links, transactions, ready, shards } = this.#parts;
     const { voters } = links;
     const ids = voters.map(({ region }) => region);
+    const guests = shards.isOnly ? [] : shards.foreignAmong(keysOf(parts));
+    if (guests.length > 0) {
+      this.#beginJoint(parts, ids, guests);
+      return;
+    }
     const transaction = transactions.begin(parts, ids, ready.now, config.voteDeadlineMs);
     for (const link of voters) link.enqueue(transaction);
     ready.schedule(transaction.deadline);
   }
 
+  /** Begins a joint transaction, whose loans are asked for at the end of the step. */
+  #beginJoint(
+    parts: readonly PendingWrite[],
+    voters: readonly RegionId[],
+    guests: readonly KeysOfShard[],
+  ): void {
+    const { transactions, ready, shards, conclusions } = this.#parts;
+    const isOrdered = parts.some((part) => part.isOrdered === true);
+    const deadlineMs = limits.loanRequestTimeoutMs * (guests.length + 1);
+    const transaction = transactions.begin(parts, voters, ready.now, deadlineMs, (order) => ({
+      ownKeys: shards.ownAmong(keysOf(parts)),
+      joint: new Joint(conclusions.nameOf(order), guests, isOrdered),
+    }));
+    ready.schedule(transaction.deadline);
+  }
+
   /** Aborts, and queues the parts again in their old places. Nothing is stored: no record means aborted. */
-  abort(transaction: Transaction, retryAt: number): void {
+  abort(transaction: Transaction, retryAt: number, blocked: readonly BlockedKey[] = []): void {
     const { pendingWrites, ready } = this.#parts;
     this.release(transaction, 'abort');
     this.queueAbort(transaction);
+    this.#parts.conclusions.abort(transaction, 0, blocked);
     for (const part of transaction.parts) {
       part.retryAt = retryAt;
       if (transaction.isStalled) part.timeouts += 1;
@@ -97,6 +124,7 @@ export class Attempts implements AttemptControl {
     }
     if (part.keyDiscoveryAttempts === 0) return false;
     if (pendingWrites.moveAway(part)) return true;
+    if (pendingWrites.refuseAsJoint(part)) return true;
     const { length } = part.frame.keys;
     if (length > limits.keysPerWrite) {
       const detail = `its script touches ${length} keys; the limit is ${limits.keysPerWrite}`;
@@ -138,13 +166,15 @@ export class Attempts implements AttemptControl {
 
   /** The transaction is decided: its keys are free, and may let frames begin. */
   release(transaction: Transaction, by: 'commit' | 'reject' | 'abort'): void {
+    const claim = transaction.joint?.claim ?? null;
+    if (claim !== null) this.#parts.pendingWrites.queue.removeClaim(claim);
     this.#parts.transactions.release(transaction, by);
     this.requestBatch();
   }
 
   /** Queues the abort for every region that may have the prepare, and takes it back from the others. */
   queueAbort(transaction: Transaction): void {
-    const { order, keys, bytes } = transaction;
+    const { order, ownKeys: keys, bytes } = transaction;
     const decision = { transaction: order, outcome: 'abort', keys } as const;
     const reached = new Set(transaction.reached);
     for (const link of this.#parts.links.all) {
@@ -152,4 +182,8 @@ export class Attempts implements AttemptControl {
       else this.#parts.links.queueDecision(link, decision, { sequence: 0, bytes, urgent: false });
     }
   }
+}
+
+function keysOf(parts: readonly PendingWrite[]): readonly string[] {
+  return [...new Set(parts.flatMap(({ frame }) => frame.keys))];
 }

@@ -6,14 +6,17 @@ import { type Decision, holdScript, type SnapshotResult } from '../../contracts/
 import { keyOf, type RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import { keysOfRead } from '../../shards/read-keys.ts';
+import type { CoordinatorConfig } from '../io/config.ts';
 import type { CoordinatorEvent, Ticket } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { WriteRefusal } from '../io/refusal.ts';
 import type { OwnedSlots } from '../ownership/owned-slots.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
+import type { Loan } from '../transactions/loan.ts';
 import { resolutionOf } from '../transactions/resolution.ts';
 import type { Transactions } from '../transactions/transactions.ts';
+import type { Loans } from './loans.ts';
 
 type ReadResult = Extract<SnapshotResult, { kind: 'read' }>;
 
@@ -43,6 +46,16 @@ interface SnapshotFlight {
   readonly since: number;
 }
 
+/** The parts of the coordinator that reads need. */
+export interface CoordinatorReadsParts {
+  readonly config: CoordinatorConfig;
+  readonly ready: ReadyBuilder;
+  readonly links: RegionLinks;
+  readonly transactions: Transactions;
+  readonly slots: OwnedSlots;
+  readonly loans: Loans;
+}
+
 /**
  * Strong reads without a lease (rule R40). The snapshot is taken in a voter, after the read came; the proof follows it,
  * so no other instance can have decided anything by then, and the decisions of this one are under a lock in that voter.
@@ -56,18 +69,15 @@ export class CoordinatorReads {
   #waiting: PendingRead[] = [];
   readonly #flights = new Map<number, SnapshotFlight>();
 
-  constructor(
-    ready: ReadyBuilder,
-    links: RegionLinks,
-    transactions: Transactions,
-    slots: OwnedSlots,
-    timeoutMs: number,
-  ) {
+  readonly #loans: Loans;
+
+  constructor({ config, ready, links, transactions, slots, loans }: CoordinatorReadsParts) {
+    this.#loans = loans;
     this.#ready = ready;
     this.#links = links;
     this.#transactions = transactions;
     this.#slots = slots;
-    this.#timeoutMs = timeoutMs;
+    this.#timeoutMs = config.roundTimeoutMs;
   }
 
   /** Snapshots on their way: each takes a connection. */
@@ -150,6 +160,19 @@ export class CoordinatorReads {
     for (const { until } of this.#waiting) this.#ready.schedule(until);
   }
 
+  /**
+   * The keys whose loans keep a read from being taken: a region may hold a joint write on them whose round this shard does
+   * not know, so that it would not notice its loss (rule R69). Null: any key, since a script may read it.
+   */
+  #doubtfulKeysOf({ request }: PendingRead): readonly string[] | null {
+    return holdScript(request.commands) ? null : request.keys;
+  }
+
+  #loansOn(read: PendingRead): readonly Loan[] {
+    const keys = this.#doubtfulKeysOf(read);
+    return keys === null ? this.#transactions.loans : this.#transactions.loansOf(keys);
+  }
+
   /** Takes a snapshot for the read that has waited longest, or gives that up if no region can answer it. */
   sendNext(shard: number): void {
     const read = this.#oldest;
@@ -160,8 +183,12 @@ export class CoordinatorReads {
 
   get #oldest(): PendingRead | null {
     let oldest: PendingRead | null = null;
-    for (const read of this.#waiting)
+    for (const read of this.#waiting) {
+      const loans = this.#loansOn(read);
+      for (const loan of loans) this.#loans.askSoon(loan);
+      if (loans.length > 0 || this.#isHeldUp(read)) continue;
       if (oldest === null || read.since < oldest.since) oldest = read;
+    }
     return oldest;
   }
 
@@ -191,6 +218,11 @@ export class CoordinatorReads {
       return;
     }
     link.readsElsewhereUntil = 0;
+    if (this.#loansOn(read).length > 0 || this.#isDoubtful(read, link)) {
+      // Its keys were lent meanwhile.
+      this.#waiting.push(read);
+      return;
+    }
     const holders = new Map(result.locks.map(({ holder }) => [keyOf(holder), holder]));
     if (isSettledHere && isOutrun(read, holders)) {
       this.#answer(read, link, result);
@@ -201,7 +233,14 @@ export class CoordinatorReads {
     );
     const settle = resolutions.flatMap((one) =>
       one.kind === 'committed'
-        ? [{ transaction: one.transaction, outcome: 'commit' as const, keys: one.keys }]
+        ? [
+            {
+              transaction: one.transaction,
+              outcome: 'commit' as const,
+              keys: one.keys,
+              ...(one.otherShares !== undefined && { otherShares: one.otherShares }),
+            },
+          ]
         : [],
     );
     if (resolutions.some(({ kind }) => kind === 'forgotten')) {
@@ -253,9 +292,14 @@ export class CoordinatorReads {
   }
 
   /** The voter that answers fastest, and has not failed this read yet. */
-  #regionFor({ request, faults }: PendingRead): RegionLink | null {
+  #regionFor(read: PendingRead): RegionLink | null {
+    const { request, faults } = read;
     const able = this.#links.voters.filter(
-      (link) => !link.isQuarantined && link.begun && link.health.kind === 'answering',
+      (link) =>
+        !link.isQuarantined &&
+        link.begun &&
+        link.health.kind === 'answering' &&
+        !this.#isDoubtful(read, link),
     );
     const wanted = request.region;
     const candidates = able.filter(({ region }) => wanted === null || region === wanted);
@@ -271,6 +315,17 @@ export class CoordinatorReads {
     );
     const [best] = candidates;
     return best !== undefined && failures(best) < limits.readFailuresPerRegion ? best : null;
+  }
+
+  /** Every region may lack a joint commit on these keys; the acknowledgements are on their way. */
+  #isHeldUp(read: PendingRead): boolean {
+    const { voters } = this.#links;
+    return voters.length > 0 && voters.every((link) => this.#isDoubtful(read, link));
+  }
+
+  /** The region may lack a joint commit on these keys: it has not acknowledged it. */
+  #isDoubtful(read: PendingRead, { unacknowledged }: RegionLink): boolean {
+    return unacknowledged.hasJointCommitOn(this.#doubtfulKeysOf(read));
   }
 
   #giveUp(read: PendingRead): void {

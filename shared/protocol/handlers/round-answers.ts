@@ -1,6 +1,8 @@
-import { unreachable } from '../../assert.ts';
-import type { Refusal, RoundReply, RoundResult } from '../../contracts/round.ts';
+import { assert, unreachable } from '../../assert.ts';
+import type { JointVote } from '../../contracts/joint.ts';
+import type { Refusal, RoundReply, RoundResult, Vote } from '../../contracts/round.ts';
 import { keyOf, type TransactionOrder } from '../../ids.ts';
+import type { CoordinatorConfig } from '../io/config.ts';
 import type { CoordinatorEvent } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { Stored } from '../io/stored.ts';
@@ -10,12 +12,14 @@ import { bytesOf, type RegionLinks } from '../regions/region-links.ts';
 import type { Flight } from '../regions/rounds-in-flight.ts';
 import type { PendingConfirmations } from '../transactions/pending-confirmations.ts';
 import type { PendingWrites } from '../transactions/pending-writes.ts';
-import { ballotOf } from '../transactions/transaction.ts';
+import { ballotOf, jointBallotOf, type Transaction } from '../transactions/transaction.ts';
+import type { Transactions } from '../transactions/transactions.ts';
 import type { Attempts } from './attempts.ts';
 import type { TransactionManager } from './transaction-manager.ts';
 
 /** The parts of the coordinator that the results of rounds change. */
 export interface RoundAnswersParts {
+  readonly config: CoordinatorConfig;
   readonly stored: Stored;
   readonly ready: ReadyBuilder;
   readonly links: RegionLinks;
@@ -23,6 +27,7 @@ export interface RoundAnswersParts {
   readonly pendingConfirmations: PendingConfirmations;
   readonly members: Members;
   readonly attempts: Attempts;
+  readonly transactions: Transactions;
   readonly transactionManager: TransactionManager;
 }
 
@@ -34,13 +39,37 @@ export class RoundAnswers {
     this.#parts = parts;
   }
 
-  /** Takes in the result of a round: updates its region, and counts its votes. */
-  take({
+  /**
+   * Takes in the result of a joint round. Home judges the reply to its own round, and keeps those of the guests for them.
+   */
+  takeJoint({
     region,
     round,
     result,
     recorded,
-  }: Extract<CoordinatorEvent, { kind: 'round-completed' }>): void {
+  }: Extract<CoordinatorEvent, { kind: 'joint-round-completed' }>): void {
+    const [transaction] = this.#parts.links.find(region)?.flights.get(round)?.transactions ?? [];
+    if (result.kind === 'silent') {
+      this.take({ kind: 'round-completed', region, round, result, recorded });
+      return;
+    }
+    const [own, ...others] = result.replies;
+    assert(
+      own !== undefined,
+      'a joint round is answered for each shard; the client has checked that',
+    );
+    transaction?.joint?.guests.forEach((guest, position) => {
+      const reply = others[position];
+      if (reply !== undefined) guest.replies.set(region, reply);
+    });
+    this.take({ kind: 'round-completed', region, round, result: own, recorded }, result.vote);
+  }
+
+  /** Takes in the result of a round: updates its region, and counts its votes. `jointVote` is that of a joint round. */
+  take(
+    { region, round, result, recorded }: Extract<CoordinatorEvent, { kind: 'round-completed' }>,
+    jointVote: JointVote | null = null,
+  ): void {
     const { links, ready, attempts, transactionManager, pendingWrites, members } = this.#parts;
     const link = links.receiverOf(region, round);
     if (link === null) {
@@ -49,7 +78,7 @@ export class RoundAnswers {
     }
     const flight = link.land(round);
     const isHeard = !link.isQuarantined && isCurrent(link, flight);
-    if (isHeard) this.#judge(link, flight, result, recorded);
+    if (isHeard) this.#judge(link, flight, result, recorded, jointVote);
     else if (flight.lease !== null) link.lease.roundEnded(null, ready.now);
     if (flight.copy !== null) {
       // The reply of a region that has lost writes, or has changed its role since the round left, does not count.
@@ -70,6 +99,7 @@ export class RoundAnswers {
     flight: Flight,
     result: RoundResult,
     recorded: readonly TransactionOrder[],
+    jointVote: JointVote | null,
   ): void {
     const { links, members, ready } = this.#parts;
     const clock = result.kind === 'executed' ? result.reply.clock : null;
@@ -90,7 +120,7 @@ export class RoundAnswers {
         }
         const loss = link.update(result.reply, flight, ready.now);
         if (loss !== null) members.noteLoss(link, loss);
-        else this.#executed(link, flight, result.reply, recorded);
+        else this.#executed(link, flight, result.reply, recorded, jointVote);
         members.onContact(link, loss === null);
         break;
       }
@@ -126,8 +156,9 @@ export class RoundAnswers {
     flight: Flight,
     reply: RoundReply,
     recorded: readonly TransactionOrder[],
+    jointVote: JointVote | null,
   ): void {
-    const { links, members, pendingConfirmations, ready, transactionManager } = this.#parts;
+    const { links, members, pendingConfirmations, ready } = this.#parts;
     flight.decisions.forEach(({ transaction }, position) => {
       const said = reply.decisions[position];
       if (said === 'acknowledged') {
@@ -147,18 +178,43 @@ export class RoundAnswers {
     this.#settleOlder(link, flight, reply, recorded);
     flight.transactions.forEach((transaction, position) => {
       const vote = reply.votes[position];
-      if (vote === undefined) return;
-      // A round that was under way when the epoch rose is refused by a region that knows the new epoch: no news.
-      const isNews =
-        vote.kind === 'fenced' && (vote.by !== 'epoch' || flight.epoch === members.epoch);
-      if (isNews) ready.ended ??= `${link.region} has seen a later ${vote.by}`;
-      if (vote.kind === 'locked' && vote.holder[0] < this.#parts.stored.incarnation) {
-        link.listLocksAgain();
-      }
-      if (vote.kind === 'denied') link.refusals.add(vote.code, vote.reason, ready.now);
-      transactionManager.noteVote(transaction, link.region, vote);
-      transaction.count(link.region, ballotOf(vote), ready.now);
+      if (vote !== undefined) this.#countVote(link, flight, transaction, vote);
+      else if (jointVote !== null) this.#countJointVote(link, flight, transaction, jointVote);
     });
+  }
+
+  /**
+   * Counts a vote on a joint transaction. What this shard's own state objects to is news about this instance; an objection
+   * of another shard ends the try alone (rule R63).
+   */
+  #countJointVote(
+    link: RegionLink,
+    flight: Flight,
+    transaction: Transaction,
+    vote: JointVote,
+  ): void {
+    if (vote.kind !== 'objected') {
+      this.#countVote(link, flight, transaction, vote);
+      return;
+    }
+    const { by, shard } = vote;
+    if (shard === this.#parts.config.shard && by.kind !== 'round' && by.kind !== 'decision') {
+      this.#countVote(link, flight, transaction, by);
+    } else transaction.count(link.region, jointBallotOf(vote), this.#parts.ready.now);
+  }
+
+  #countVote(link: RegionLink, flight: Flight, transaction: Transaction, vote: Vote): void {
+    const { members, ready, transactionManager } = this.#parts;
+    // A round that was under way when the epoch rose is refused by a region that knows the new epoch: no news.
+    const isNews =
+      vote.kind === 'fenced' && (vote.by !== 'epoch' || flight.epoch === members.epoch);
+    if (isNews) ready.ended ??= `${link.region} has seen a later ${vote.by}`;
+    if (vote.kind === 'locked' && vote.holder[0] < this.#parts.stored.incarnation) {
+      link.listLocksAgain();
+    }
+    if (vote.kind === 'denied') link.refusals.add(vote.code, vote.reason, ready.now);
+    transactionManager.noteVote(transaction, link.region, vote);
+    transaction.count(link.region, ballotOf(vote), ready.now);
   }
 
   /** Locks of older incarnations: without a record their transactions are aborted (rule R3). */
@@ -172,6 +228,8 @@ export class RoundAnswers {
     for (const { transaction, keys } of reply.older) {
       const key = keyOf(transaction);
       if (link.unacknowledged.has(transaction) || flight.settledMeanwhile.has(key)) continue;
+      // Only home ends a loan.
+      if (this.#parts.transactions.findLoan(transaction) !== null) continue;
       if (committed.has(key)) {
         const loss = `it locks transaction ${key} again, which it had applied`;
         this.#parts.members.noteLoss(link, loss);

@@ -1,16 +1,19 @@
 import { assert, unreachable } from '../../assert.ts';
+import type { JointVote } from '../../contracts/joint.ts';
 import type { Vote } from '../../contracts/round.ts';
 import type { RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { CoordinatorConfig } from '../io/config.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { ShardState } from '../io/shard-state.ts';
+import type { StoredJointCommit } from '../io/stored.ts';
 import type { BlockedKeys } from '../membership/blocked-keys.ts';
 import type { Members } from '../membership/members.ts';
 import type { OwnedSlots } from '../ownership/owned-slots.ts';
+import type { Shards } from '../ownership/shards.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import { outOfMemory } from '../regions/server-refusals.ts';
-import { type PendingWrite, takeBatch } from '../transactions/admission.ts';
+import { type Claim, type PendingWrite, takeBatch } from '../transactions/admission.ts';
 import { type Agreement, agreementOf } from '../transactions/agreement.ts';
 import { type Decided, recordDecision } from '../transactions/decision.ts';
 import type { EventRouter } from '../transactions/event-router.ts';
@@ -20,6 +23,8 @@ import { isTooLargeToStore, storedBytes } from '../transactions/stored-size.ts';
 import type { Transaction } from '../transactions/transaction.ts';
 import type { Transactions } from '../transactions/transactions.ts';
 import type { Attempts } from './attempts.ts';
+import type { Conclusions } from './conclusions.ts';
+import type { Loans } from './loans.ts';
 
 /** The parts of the coordinator that decisions change. */
 export interface TransactionManagerParts {
@@ -35,6 +40,9 @@ export interface TransactionManagerParts {
   readonly attempts: Attempts;
   readonly members: Members;
   readonly slots: OwnedSlots;
+  readonly shards: Shards;
+  readonly conclusions: Conclusions;
+  readonly loans: Loans;
 }
 
 type Diverged = Extract<Agreement, { kind: 'diverged' }>;
@@ -56,7 +64,16 @@ export class TransactionManager {
     attempts.isBatchRequested = false;
     this.#preempt();
     const isLocked = (key: string) => transactions.isLocked(key);
-    for (const parts of takeBatch(pendingWrites.queue, isLocked, ready.now)) attempts.begin(parts);
+    const { shards } = this.#parts;
+    const shardsOf = (keys: readonly string[]) => shards.signatureOf(keys);
+    for (;;) {
+      const granted: Claim[] = [];
+      const groups = takeBatch(pendingWrites.queue, isLocked, ready.now, { shardsOf, granted });
+      for (const claim of granted) claim.grant();
+      for (const parts of groups) attempts.begin(parts);
+      // Frames of other shards may be free, since they could not go together with those that went.
+      if (shards.isOnly || (groups.length === 0 && granted.length === 0)) return;
+    }
   }
 
   /** Decides if the votes allow it. A transaction that is decided already stays as it is. */
@@ -80,7 +97,7 @@ export class TransactionManager {
    * Notes the news in a vote about the parts themselves. An attempt that is over has its parts queued again, or
    * answered.
    */
-  noteVote(transaction: Transaction, region: RegionId, vote: Vote): void {
+  noteVote(transaction: Transaction, region: RegionId, vote: Vote | JointVote): void {
     if (!this.#parts.transactions.isUndecided(transaction.order)) return;
     if (vote.kind === 'unlisted') transaction.listFoundKeys(vote.parts);
     if (vote.kind === 'lacking') transaction.noteUnknownCommand(region, vote);
@@ -108,13 +125,13 @@ export class TransactionManager {
 
   /** Aborts undecided transactions whose keys a frame of higher priority waits for. */
   #preempt(): void {
-    const { pendingWrites, transactions, ready } = this.#parts;
+    const { pendingWrites, ready, loans } = this.#parts;
+    for (const { keys, priority } of pendingWrites.queue.claims) {
+      if (priority > 0) loans.preempt(keys, priority);
+    }
     for (const { frame, retryAt } of [...pendingWrites.queue.frames]) {
       if (frame.priority === 0) return;
-      const holders = transactions.holdersOf(frame.keys);
-      const lower = holders.every((holder) => holder.priority < frame.priority);
-      if (!lower || retryAt > ready.now) continue;
-      for (const holder of holders) this.#parts.attempts.abort(holder, ready.now);
+      if (retryAt <= ready.now) loans.preempt(frame.keys, frame.priority);
     }
   }
 
@@ -154,15 +171,18 @@ export class TransactionManager {
       this.#retryDivergentScript(transaction, detail);
       return;
     }
-    this.#parts.attempts.abort(transaction, ready.now);
+    const differing = keys.flatMap((position) => transaction.keys[position] ?? []);
+    if (transaction.joint !== null) transaction.joint.minority = minority;
+    const toBlock = minority.length > 0 ? [] : differing.map((key) => ({ key, detail }));
+    this.#parts.attempts.abort(transaction, ready.now, toBlock);
     for (const region of minority) {
       const link = links.find(region);
       const leaving = { cause: 'diverged', detail, whole: true, manualReturn: false } as const;
       if (link !== null) members.suspect(link, leaving);
     }
     if (minority.length > 0) return;
-    const named = keys.flatMap((position) => transaction.keys[position] ?? []);
-    blocked.add(named, detail);
+    const named = this.#parts.shards.ownAmong(differing);
+    if (named.length > 0) blocked.add(named, detail);
     for (const { region } of links.voters) members.note(region, 'diverged', 'diverged', detail);
     for (const part of pendingWrites.queue.take(
       ({ frame }) => blocked.refusalOf(frame.keys) !== null,
@@ -201,11 +221,16 @@ export class TransactionManager {
     }
     this.#parts.attempts.release(transaction, decided.storage.kind);
     state.sequence = decided.sequence;
-    const { order, keys } = transaction;
+    const { order, ownKeys: keys, joint } = transaction;
     const { storage, sequence } = decided;
+    if (joint !== null) ready.raiseClock(transaction.now);
     ready.persist(
       storage.kind === 'commit'
-        ? { ...storage, missedBy: this.#parts.members.missedBy(keys, sequence) }
+        ? {
+            ...storage,
+            missedBy: this.#parts.members.missedBy(keys, sequence),
+            ...(joint !== null && { joint: this.#jointCommitOf(transaction, sequence) }),
+          }
         : storage,
     );
     for (const write of decided.writes) {
@@ -219,12 +244,25 @@ export class TransactionManager {
     });
     if (storage.kind === 'reject') {
       this.#parts.attempts.queueAbort(transaction);
+      this.#parts.conclusions.abort(transaction, transaction.now);
       return;
     }
+    this.#parts.conclusions.commit(transaction, sequence);
     const urgent = transaction.parts.some(({ frame }) => frame.ack === 'confirmed');
-    links.queueDecisionForAll({ transaction: order, outcome: 'commit', keys }, sequence, urgent);
+    const alone = { transaction: order, outcome: 'commit', keys } as const;
+    const otherShares = joint === null ? [] : transaction.sharesOf(config.shard).slice(1);
+    const decision = joint === null ? alone : { ...alone, otherShares };
+    links.queueDecisionForAll(decision, sequence, urgent);
     const committed = decided.writes.filter(({ record }) => record.outcome === 'committed');
     pendingConfirmations.add(order, transaction.voters, committed, confirming, true);
+  }
+
+  /** What is kept of a joint commit until every guest has acknowledged it (rule R66). */
+  #jointCommitOf(transaction: Transaction, sequence: number): StoredJointCommit {
+    const shares = transaction.sharesOf(this.#parts.config.shard);
+    const unacknowledged = (transaction.joint?.guests ?? []).map(({ shard }) => shard);
+    const { order, now } = transaction;
+    return { transaction: order, shares, sequence, now, unacknowledged };
   }
 
   /** Refuses the largest part of a decision that cannot be stored, and tries the others again without it. */

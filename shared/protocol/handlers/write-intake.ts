@@ -6,6 +6,7 @@ import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { BlockedKeys } from '../membership/blocked-keys.ts';
 import type { Members } from '../membership/members.ts';
 import type { OwnedSlots } from '../ownership/owned-slots.ts';
+import type { Shards } from '../ownership/shards.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import type { PendingWrite } from '../transactions/admission.ts';
 import type { EventRouter } from '../transactions/event-router.ts';
@@ -25,6 +26,7 @@ export interface WriteIntakeParts {
   readonly members: Members;
   readonly blocked: BlockedKeys;
   readonly slots: OwnedSlots;
+  readonly shards: Shards;
 }
 
 /** Takes in frames: a repeated one finds the answer of the first, others are queued, refused, or may begin at once. */
@@ -38,6 +40,7 @@ export class WriteIntake {
   readonly #members: Members;
   readonly #blocked: BlockedKeys;
   readonly #slots: OwnedSlots;
+  readonly #shards: Shards;
 
   constructor(parts: WriteIntakeParts) {
     this.#ready = parts.ready;
@@ -49,6 +52,7 @@ export class WriteIntake {
     this.#members = parts.members;
     this.#blocked = parts.blocked;
     this.#slots = parts.slots;
+    this.#shards = parts.shards;
   }
 
   /**
@@ -126,12 +130,16 @@ export class WriteIntake {
   #refusalOf({ frame, room, again, abandoned }: Arrival): WriteAnswer | null {
     const { id, bytes, notAfter, keys } = frame;
     if (abandoned !== null) return unavailable(frame, abandoned);
-    const moved = this.#slots.movedFor(keys);
+    const moved = this.#shards.movedFor(keys);
     if (moved !== null) return moved;
     if (again && notAfter <= this.#ready.now) {
       const events = this.#eventRouter.abandoned(frame, this.#ready.now, tooLate);
       this.#ready.queueEvents(events, frame.callback);
       return unavailable(frame, tooLate);
+    }
+    const objection = this.#shards.objectionTo(keys);
+    if (objection !== null) {
+      return { kind: 'refused', problem: 'unsupported-command', detail: objection };
     }
     const fault = storageFault(frame);
     if (fault !== null) return { kind: 'refused', problem: 'too-large', detail: fault };

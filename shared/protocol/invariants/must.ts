@@ -1,5 +1,6 @@
 import { InvariantViolation } from '../../assert.ts';
 import type { CoordinatorReads } from '../handlers/coordinator-reads.ts';
+import type { Loans } from '../handlers/loans.ts';
 import type { CoordinatorConfig } from '../io/config.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { ShardState } from '../io/shard-state.ts';
@@ -7,6 +8,7 @@ import type { Stored } from '../io/stored.ts';
 import type { BlockedKeys } from '../membership/blocked-keys.ts';
 import type { Members } from '../membership/members.ts';
 import type { OwnedSlots } from '../ownership/owned-slots.ts';
+import type { Shards } from '../ownership/shards.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import type { Rest } from '../regions/rest.ts';
 import type { PendingConfirmations } from '../transactions/pending-confirmations.ts';
@@ -28,6 +30,8 @@ export interface CoordinatorInternals {
   readonly reads: CoordinatorReads;
   readonly rest: Rest;
   readonly slots: OwnedSlots;
+  readonly shards: Shards;
+  readonly loans: Loans;
 }
 
 /**

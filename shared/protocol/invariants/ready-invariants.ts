@@ -1,12 +1,18 @@
 import { compareOrder, keyOf } from '../../ids.ts';
 import { limits } from '../../limits.ts';
-import type { CoordinatorReply, Ready, SentRound, StorageWrite } from '../io/ready.ts';
+import type {
+  CoordinatorReply,
+  Ready,
+  SentJointRound,
+  SentRound,
+  StorageWrite,
+} from '../io/ready.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import { type CoordinatorInternals, must } from './must.ts';
 
 /** Claims about a step's output: its storage writes, requests and replies. */
 export function checkReady(ready: Ready, core: CoordinatorInternals): void {
-  const { persist, sends, replies } = ready;
+  const { persist, sends, jointRounds, replies } = ready;
   const tickets = new Set<number>();
   for (const reply of replies) {
     must(!tickets.has(reply.ticket), 'a caller is answered once', reply.ticket);
@@ -15,6 +21,7 @@ export function checkReady(ready: Ready, core: CoordinatorInternals): void {
     must(isProved, 'an answer that shows state follows a storage write (R17)', reply.ticket);
   }
   for (const write of persist) checkStorageWrite(write, core);
+  for (const send of jointRounds) checkJointRound(send, core);
   for (const send of sends) {
     const link = core.links.find(send.region);
     must(link !== null, 'only regions of the shard are asked', send.region);
@@ -27,7 +34,36 @@ export function checkReady(ready: Ready, core: CoordinatorInternals): void {
   }
 }
 
+/** A round of several shards has this shard's own round and one for each guest, in the order of the shares. */
+function checkJointRound(
+  { region, number, round }: SentJointRound,
+  { links, config, transactions, state, stored }: CoordinatorInternals,
+): void {
+  const link = links.find(region);
+  const { rounds, prepare } = round;
+  const isTrusted = link?.isVoter === true && !link.isQuarantined;
+  must(isTrusted, 'a trusted voter is asked', region);
+  must(rounds.length === prepare.shares.length, 'each share has a round (R63)', region, number);
+  prepare.shares.forEach(({ shard }, position) => {
+    const own = rounds[position];
+    must(own?.shard === shard, 'the rounds stand in the order of the shares', region, number);
+    must(own?.prepares.length === 0 && own.copy === null, 'a joint round is one prepare', region);
+    must(position === 0 || own?.lease === null, 'no lent round renews a lease (R67)', region);
+  });
+  const [home] = prepare.shares;
+  must(home?.shard === config.shard, 'the first share is that of home', region, number);
+  const isOpen = home !== undefined && transactions.isUndecided(home.transaction);
+  must(isOpen, 'only undecided transactions are prepared', region, number);
+  const [own] = rounds;
+  must(own?.epoch === state.epoch, 'a round is of the present epoch (R13)', region, number);
+  must(own?.incarnation === stored.incarnation, 'a round is of this life (R13)', region, number);
+}
+
 function showsState(reply: CoordinatorReply): boolean {
+  if (reply.kind === 'loan') {
+    const { answer } = reply;
+    return answer.kind !== 'join' || answer.reply.kind === 'lent';
+  }
   if (reply.kind !== 'write') return true;
   return !['accepted', 'busy', 'full'].includes(reply.answer.kind);
 }

@@ -115,7 +115,7 @@ function checkLease(link: RegionLink, { ready }: CoordinatorInternals): void {
     'a lease ends within its lifetime and the drift (R30)',
     region,
   );
-  const isDue = link.isLeased ? lease.dueAt(ready.now) : Infinity;
+  const isDue = link.renewsLease ? lease.dueAt(ready.now) : Infinity;
   must(
     isDue <= ready.now || isDue >= ready.wakeAt,
     'a tick renews the lease of a region with readers',
@@ -154,9 +154,10 @@ function checkOwed(
   link: RegionLink,
   { state, transactions, ready, links, reads }: CoordinatorInternals,
 ): void {
-  const { region, flights, unacknowledged } = link;
+  const { region, flights, lent, unacknowledged } = link;
   const carried = new Map<string, number>();
-  for (const { decisions } of flights.values()) {
+  const notOverdue = [...lent.values()].filter(({ isOverdue }) => isOverdue !== true);
+  for (const { decisions } of [...flights.values(), ...notOverdue]) {
     for (const { transaction } of decisions) {
       const key = keyOf(transaction);
       carried.set(key, (carried.get(key) ?? 0) + 1);

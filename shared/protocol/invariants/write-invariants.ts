@@ -1,4 +1,4 @@
-import { keyOf } from '../../ids.ts';
+import { compareOrder, keyOf, type TransactionOrder } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import { areAll } from '../../reserved-keys.ts';
 import type { RegionLink } from '../regions/region-link.ts';
@@ -30,10 +30,11 @@ export function checkTransactions(core: CoordinatorInternals): void {
     );
     must(transaction.deadline > ready.now, 'no vote stays open past its deadline', name);
     must(ready.wakeAt <= transaction.deadline, 'a tick closes each vote', name);
-    for (const key of transaction.keys) {
+    const held = transaction.joint?.holdsOwn === false ? [] : transaction.ownKeys;
+    for (const key of held) {
       must(locks.get(key) === transaction, 'an undecided transaction locks its keys (R7)', name);
     }
-    lockedKeys += transaction.keys.length;
+    lockedKeys += held.length;
     if (areAll(transaction.keys)) {
       must(undecided.length === 1, 'a transaction about all keys goes alone (R41)', name);
     }
@@ -44,9 +45,54 @@ export function checkTransactions(core: CoordinatorInternals): void {
       'who votes on a transaction are the voters of now (R4)',
       name,
     );
-    checkAwaited(transaction, links.all, name);
+    if (transaction.joint?.phase !== 'joining') checkAwaited(transaction, links.all, name);
+    checkJoint(transaction, name);
   }
+  lockedKeys += checkLoans(core);
   must(locks.size === lockedKeys, 'no key is locked by a transaction that is decided (P6)');
+}
+
+/** A joint transaction is asked for votes once every shard has given its keys, and not before (R63). */
+function checkJoint({ joint, deadline, keys, ownKeys, now }: Transaction, name: string): void {
+  if (joint === null) {
+    must(keys === ownKeys, 'a transaction of one shard has its keys alone', name);
+    return;
+  }
+  must(joint.guests.length > 0, 'a joint transaction has a guest', name);
+  must(new Set(keys).size === keys.length, 'no key is in two shares (R60)', name);
+  must(joint.claim === null || !joint.holdsOwn, 'keys that are held are not awaited', name);
+  const isWhole = joint.holdsOwn && joint.guests.every(({ state }) => state === 'lent');
+  must((joint.phase === 'voting') === isWhole, 'a joint write is voted on once it is whole', name);
+  for (const { loan } of joint.guests) {
+    const isBehind = joint.phase === 'joining' || loan === null || loan.now <= now;
+    must(isBehind, 'a joint write has the greatest of all clocks (R63)', name, deadline);
+  }
+}
+
+/** The open loans; the number of the keys that they hold. */
+function checkLoans({ transactions, links, loans, ready, config }: CoordinatorInternals): number {
+  let keys = 0;
+  let last: TransactionOrder | null = null;
+  for (const loan of transactions.loans) {
+    const name = keyOf(loan.order);
+    must(loan.state === 'lent', 'only open loans hold keys (R62)', name);
+    must(last === null || compareOrder(last, loan.order) < 0, 'loans stand in their order', name);
+    must(compareOrder(loan.order, transactions.newest) <= 0, 'a loan has begun', name);
+    must(loan.home !== config.shard, 'no shard lends to itself', name);
+    for (const key of loan.keys) {
+      must(transactions.locks.get(key) === loan, 'a loan holds its keys (R62)', name, key);
+    }
+    for (const { region, unacknowledged } of links.all) {
+      must(!unacknowledged.has(loan.order), 'only home ends a loan (R62)', name, region);
+    }
+    const isAsked = loan.isAsking || loan.askAt <= ready.now || ready.wakeAt <= loan.askAt;
+    must(isAsked, 'home is asked about each loan at last (R65)', name);
+    keys += loan.keys.length;
+    last = loan.order;
+  }
+  must(transactions.loanCount <= limits.loansOpen, 'open loans are bounded');
+  must(transactions.loanCount === 0 || loans.busy, 'open loans wake the next life');
+  return keys;
 }
 
 function checkParts(
@@ -117,6 +163,11 @@ export function checkQueue(core: CoordinatorInternals): void {
     }
   }
   must(queue.bytes === bytes, 'the bytes of the queue are the sum of its frames', queue.bytes);
+  for (const claim of queue.claims) {
+    must(claim.until > ready.now, 'no claim waits past its time', claim.until);
+    must(ready.wakeAt <= claim.until, 'a tick ends the time of each claim', claim.until);
+    names += claim.keys.length;
+  }
   let counted = 0;
   for (const count of queue.waitedKeys.values()) {
     must(count > 0, 'a key without a waiting frame is forgotten');
@@ -176,7 +227,10 @@ function checkWakeable({
   const first = queued.find(({ retryAt }) => retryAt <= ready.now);
   if (first === undefined || first.together !== null) return;
   const { keys, id } = first.frame;
-  const isHeld = keys.some((key) => transactions.isLocked(key));
+  const isClaimed = pendingWrites.queue.claims.some((claim) =>
+    claim.keys.some((key) => keys.includes(key)),
+  );
+  const isHeld = isClaimed || keys.some((key) => transactions.isLocked(key));
   // One that came while another paused waits behind it, up to the tick that ends that pause.
   const shareKeys = (others: readonly string[]) =>
     areAll(keys) || areAll(others) || others.some((key) => keys.includes(key));

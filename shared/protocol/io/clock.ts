@@ -28,6 +28,11 @@ export class Clock {
     return this.now;
   }
 
+  /** It is not before `moment` from now on, ms. */
+  raise(moment: number): void {
+    this.#now = Math.max(this.#now, moment);
+  }
+
   /** The reading of the source clock when this one has come to `moment`, ms. */
   whenGiven(moment: number): number {
     const wait = moment - this.#now;

@@ -1,6 +1,7 @@
 /** The settings of a coordinator. */
 
 import type { RegionId, ShardId } from '../../ids.ts';
+import type { ShardMap } from '../../shards/shard-map.ts';
 
 /** The settings of an instance, constant for its life. */
 export interface CoordinatorConfig {
@@ -12,6 +13,11 @@ export interface CoordinatorConfig {
    * absent: an operator has to found it.
    */
   readonly source?: RegionId | null;
+  /**
+   * The map by which this shard asks others for keys of joint writes (rule R60). Null or absent: it takes part in none,
+   * and a write needs all of its keys here. What it owns is not said here, but stored (rule R49).
+   */
+  readonly jointMap?: ShardMap | null;
   /** With fewer voters nothing is written. */
   readonly minVoters: number;
   /** A voter without a usable answer for this time is evicted, ms. */

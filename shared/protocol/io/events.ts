@@ -2,13 +2,15 @@
 
 import type { LeaseWish, ReadRequest, WriteRecord } from '../../contracts/coordinator.ts';
 import type { WriteFrame } from '../../contracts/frame.ts';
+import type { JointResult } from '../../contracts/joint.ts';
+import type { LoanAnswer, LoanCall } from '../../contracts/loans.ts';
 import type { AdminCommand } from '../../contracts/members.ts';
 import type { RoundResult, SnapshotResult } from '../../contracts/round.ts';
 import type { Subscription } from '../../contracts/webhooks-and-feed.ts';
-import type { RegionId, TransactionOrder } from '../../ids.ts';
+import type { RegionId, ShardId, TransactionOrder } from '../../ids.ts';
 import type { ShardMap } from '../../shards/shard-map.ts';
 import type { Room } from './room.ts';
-import type { StoredDecision } from './stored.ts';
+import type { StoredDecision, StoredJointCommit } from './stored.ts';
 
 /** Names a caller that waits for an answer. Given by the shell, never used twice in one instance. */
 export type Ticket = number;
@@ -61,6 +63,32 @@ export type CoordinatorEvent =
       readonly round: number;
       readonly result: RoundResult;
       readonly recorded: readonly TransactionOrder[];
+    }
+  /** A joint round ended. `recorded` as with `round-completed`, of the listed locks of this shard. */
+  | {
+      readonly kind: 'joint-round-completed';
+      readonly region: RegionId;
+      readonly round: number;
+      readonly result: JointResult;
+      readonly recorded: readonly TransactionOrder[];
+    }
+  /**
+   * Another coordinator calls. Of a question: `recorded` is the joint commit in storage of the transaction that it names,
+   * or null. Of a conclusion or a repeated question, `recorded` is null.
+   */
+  | {
+      readonly kind: 'loan-called';
+      readonly ticket: Ticket;
+      readonly from: ShardId;
+      readonly call: LoanCall;
+      readonly recorded: StoredJointCommit | null;
+    }
+  /** A call to another coordinator ended; null: no answer came. */
+  | {
+      readonly kind: 'loan-answered';
+      readonly shard: ShardId;
+      readonly number: number;
+      readonly answer: LoanAnswer | null;
     }
   /** A reader asks about transactions whose locks it met. `recorded` has the commits of these in storage. */
   | {

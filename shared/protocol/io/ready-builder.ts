@@ -1,4 +1,5 @@
 import type { WriteAnswer } from '../../contracts/coordinator.ts';
+import type { LoanAnswer } from '../../contracts/loans.ts';
 import type { Callback } from '../../contracts/webhooks-and-feed.ts';
 import type { Clock } from './clock.ts';
 import type { Ticket } from './events.ts';
@@ -8,6 +9,8 @@ import type {
   OutboxWriteEvent,
   Ready,
   Send,
+  SentJointRound,
+  SentLoanCall,
   StorageWrite,
 } from './ready.ts';
 
@@ -25,6 +28,8 @@ export class ReadyBuilder {
   #isLate = false;
   #persist: StorageWrite[] = [];
   #sends: Send[] = [];
+  #jointRounds: SentJointRound[] = [];
+  #calls: SentLoanCall[] = [];
   #comparison: ComparisonRequest | null = null;
   #asksRegistry = false;
   #replies: CoordinatorReply[] = [];
@@ -41,7 +46,13 @@ export class ReadyBuilder {
 
   /** True if a round that leaves with this step asks a region to lock something. */
   get sendsPrepares(): boolean {
+    if (this.#jointRounds.length > 0) return true;
     return this.#sends.some((send) => send.kind === 'round' && send.round.prepares.length > 0);
+  }
+
+  /** True if keys are lent with this step: their home may ask a region to lock them. */
+  get lends(): boolean {
+    return this.#persist.some(({ kind }) => kind === 'lend');
   }
 
   /** True once the moment that was scheduled has come. */
@@ -61,6 +72,8 @@ export class ReadyBuilder {
     this.#isLate = false;
     this.#persist = [];
     this.#sends = [];
+    this.#jointRounds = [];
+    this.#calls = [];
     this.#comparison = null;
     this.#asksRegistry = false;
     this.#replies = [];
@@ -68,7 +81,8 @@ export class ReadyBuilder {
 
   /** Adds a write to the storage transaction of this step. */
   persist(write: StorageWrite): void {
-    if (write.kind === 'commit' || write.kind === 'reject' || write.kind === 'clock') {
+    const { kind } = write;
+    if (kind === 'commit' || kind === 'reject' || kind === 'clock' || isLoanEnd(write)) {
       this.#storedNow = Math.max(this.#storedNow, write.now);
     }
     this.#persist.push(write);
@@ -95,6 +109,27 @@ export class ReadyBuilder {
   /** Sends a request, once the storage writes of this step are durable. */
   send(send: Send): void {
     this.#sends.push(send);
+  }
+
+  /** Sends a round of several shards, once the storage writes of this step are durable. */
+  sendJoint(round: SentJointRound): void {
+    this.#jointRounds.push(round);
+  }
+
+  /** Calls another coordinator, once the storage writes of this step are durable. */
+  call(call: SentLoanCall): void {
+    this.#calls.push(call);
+  }
+
+  /** The latest clock reading that this instance has stored, ms; 0 before the first. */
+  get storedNow(): number {
+    return this.#storedNow;
+  }
+
+  /** Another shard has used `now` for a key of this one: no later transaction may come before it (rule R18). */
+  raiseClock(now: number): void {
+    this.#clock.raise(now);
+    this.now = Math.max(this.now, this.#clock.now);
   }
 
   /** Asks for a slice of the comparison. */
@@ -141,6 +176,8 @@ export class ReadyBuilder {
     return {
       persist: this.#persist,
       sends: this.#sends,
+      jointRounds: this.#jointRounds,
+      calls: this.#calls,
       comparison: this.#comparison,
       asksRegistry: this.#asksRegistry,
       replies: this.#replies,
@@ -150,11 +187,24 @@ export class ReadyBuilder {
   }
 }
 
+function isLoanEnd(
+  write: StorageWrite,
+): write is Extract<StorageWrite, { kind: 'loan-commit' | 'loan-abort' }> {
+  return write.kind === 'loan-commit' || write.kind === 'loan-abort';
+}
+
 /** That a frame was taken in, or that there was no room, does not say whether it was written. */
 function showsState(reply: CoordinatorReply): boolean {
+  if (reply.kind === 'loan') return !isPlainRefusal(reply.answer);
   if (reply.kind !== 'write') return true;
   const { kind } = reply.answer;
   return kind !== 'accepted' && kind !== 'busy' && kind !== 'full';
+}
+
+/** That keys cannot be lent now shows nothing that a later instance could contradict. */
+function isPlainRefusal(answer: LoanAnswer): boolean {
+  if (answer.kind !== 'join') return false;
+  return ['held', 'members-differ', 'not-now'].includes(answer.reply.kind);
 }
 
 /** True if the answer is that nothing was or will be written: by the clock of this instance the time was over. */

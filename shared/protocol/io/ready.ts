@@ -6,6 +6,8 @@ import type {
   WriteAnswer,
   WriteRecord,
 } from '../../contracts/coordinator.ts';
+import type { JointRound, Share } from '../../contracts/joint.ts';
+import type { LoanAnswer, LoanCall } from '../../contracts/loans.ts';
 import type { AdminCommandAnswer, BlockedKey, MemberChange } from '../../contracts/members.ts';
 import type { Round, SnapshotRequest } from '../../contracts/round.ts';
 import type {
@@ -14,10 +16,17 @@ import type {
   RegionEventType,
   WriteEventBody,
 } from '../../contracts/webhooks-and-feed.ts';
-import type { RegionId, TransactionOrder } from '../../ids.ts';
+import type { RegionId, ShardId, TransactionName, TransactionOrder } from '../../ids.ts';
 import type { Ownership } from '../../shards/shard-map.ts';
 import type { Ticket } from './events.ts';
-import type { CommittedWrite, DecidedWrite, MissedKeys, StoredRegion } from './stored.ts';
+import type {
+  CommittedWrite,
+  DecidedWrite,
+  MissedKeys,
+  StoredJointCommit,
+  StoredLoan,
+  StoredRegion,
+} from './stored.ts';
 
 /** An event about a write for an endpoint's outbox; the shell makes its text. */
 export interface OutboxWriteEvent {
@@ -63,6 +72,33 @@ export type StorageWrite =
       readonly now: number;
       /** These regions are no voters: its keys are missed there, at `sequence`. */
       readonly missedBy: readonly RegionId[];
+      /** Of a joint transaction: its shares, kept until every guest has acknowledged (rule R66). */
+      readonly joint?: StoredJointCommit;
+    }
+  /** Keys are lent to a joint transaction of another shard. */
+  | { readonly kind: 'lend'; readonly loan: StoredLoan }
+  /** Home has committed: the loan is over, and its keys have changed. */
+  | {
+      readonly kind: 'loan-commit';
+      readonly transaction: TransactionOrder;
+      readonly name: TransactionName;
+      readonly keys: readonly string[];
+      readonly otherShares: readonly Share[];
+      readonly sequence: number;
+      /** The sequence of home's decision. */
+      readonly homeSequence: number;
+      readonly at: number;
+      /** Home's clock, ms. */
+      readonly now: number;
+      readonly missedBy: readonly RegionId[];
+    }
+  /** Home has not committed: the loan is over. */
+  | { readonly kind: 'loan-abort'; readonly transaction: TransactionOrder; readonly now: number }
+  /** A guest has acknowledged a joint commit of this shard. */
+  | {
+      readonly kind: 'guest-acknowledged';
+      readonly transaction: TransactionOrder;
+      readonly guest: ShardId;
     }
   /** Every part was rejected: the answers are kept, nothing is applied. */
   | { readonly kind: 'reject'; readonly writes: readonly DecidedWrite[]; readonly now: number }
@@ -128,6 +164,23 @@ export interface SentRound {
   readonly timeoutMs: number;
 }
 
+/** A round of several shards on its way to a region. Its end is the event `joint-round-completed`. */
+export interface SentJointRound {
+  readonly kind: 'joint-round';
+  readonly region: RegionId;
+  readonly number: number;
+  readonly round: JointRound;
+  readonly timeoutMs: number;
+}
+
+/** A call to another coordinator. Its end is the event `loan-answered`. */
+export interface SentLoanCall {
+  readonly shard: ShardId;
+  readonly number: number;
+  readonly call: LoanCall;
+  readonly timeoutMs: number;
+}
+
 /** A snapshot on its way to a region. */
 export interface SentSnapshot {
   readonly kind: 'snapshot';
@@ -158,7 +211,8 @@ export type CoordinatorReply =
       readonly kind: 'admin-command';
       readonly ticket: Ticket;
       readonly answer: AdminCommandAnswer;
-    };
+    }
+  | { readonly kind: 'loan'; readonly ticket: Ticket; readonly answer: LoanAnswer };
 
 /**
  * The work of the shell, in this order: store `persist` in one transaction, and only when that is durable send `sends`
@@ -167,6 +221,10 @@ export type CoordinatorReply =
 export interface Ready {
   readonly persist: readonly StorageWrite[];
   readonly sends: readonly Send[];
+  /** Sent as `sends` are; there are none as long as there is one shard. */
+  readonly jointRounds: readonly SentJointRound[];
+  /** The calls to other coordinators, sent as `sends` are. */
+  readonly calls: readonly SentLoanCall[];
   /** The slice to compare, once; null: none. */
   readonly comparison: ComparisonRequest | null;
   /** True: the registry is to be asked for the map, once. The end of that is the event `registry-answered`. */

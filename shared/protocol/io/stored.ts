@@ -2,16 +2,38 @@
 
 import type { WriteRecord } from '../../contracts/coordinator.ts';
 import type { WriteFrame } from '../../contracts/frame.ts';
+import type { Share } from '../../contracts/joint.ts';
 import type { BlockedKey, OutCause } from '../../contracts/members.ts';
 import type { RoundPair } from '../../contracts/round.ts';
 import type { Callback, Subscription } from '../../contracts/webhooks-and-feed.ts';
-import type { RegionId, TransactionOrder } from '../../ids.ts';
+import type { RegionId, ShardId, TransactionName, TransactionOrder } from '../../ids.ts';
 import type { Ownership } from '../../shards/shard-map.ts';
 
 /** A commit as storage keeps it. */
 export interface StoredDecision {
   readonly transaction: TransactionOrder;
   readonly keys: readonly string[];
+  /** Of a joint commit: the shares of the other shards. */
+  readonly otherShares?: readonly Share[];
+}
+
+/** A loan that home has not concluded, as storage keeps it (rule R62). */
+export interface StoredLoan {
+  readonly transaction: TransactionOrder;
+  readonly name: TransactionName;
+  readonly keys: readonly string[];
+}
+
+/** A joint commit of which this shard is home, as it keeps it for its guests (rule R66). */
+export interface StoredJointCommit {
+  readonly transaction: TransactionOrder;
+  /** All shares, home's first. */
+  readonly shares: readonly Share[];
+  readonly sequence: number;
+  /** The clock reading of the transaction, ms. */
+  readonly now: number;
+  /** The guests that have not acknowledged it. */
+  readonly unacknowledged: readonly ShardId[];
 }
 
 /** A commit that some voter has not acknowledged, with the writes whose confirmation is still to come. */
@@ -86,6 +108,10 @@ export interface Stored {
   readonly missed: readonly MissedKeys[];
   readonly blocked: readonly BlockedKey[];
   readonly subscriptions: readonly Subscription[];
+  /** The loans that home has not concluded, oldest first. */
+  readonly loans?: readonly StoredLoan[];
+  /** The joint commits that some guest has not acknowledged. */
+  readonly jointCommits?: readonly StoredJointCommit[];
   /** No voter holds a lock, and nothing is on its way to one (rule R44). */
   readonly isResting: boolean;
   /** The slots that the shard owns; null if it has never had an answer of the registry. */

@@ -43,6 +43,7 @@ export class Copy {
   readonly #replaces: readonly number[];
   readonly #agreed: number | null;
   readonly #startedAt: number;
+  readonly #isDoubtful: (source: RegionLink, key: string) => boolean;
   #number = 0;
   #cursor: string | null;
   #listCursor: string | null;
@@ -72,6 +73,8 @@ export class Copy {
       readonly replaces: readonly number[];
       readonly agreed?: number | null;
       readonly startedAt: number;
+      /** True if a joint write on the key may not stand in the source yet, without its coordinator knowing (rule R69). */
+      readonly isDoubtful?: (source: RegionLink, key: string) => boolean;
     },
   ) {
     this.target = target;
@@ -80,6 +83,7 @@ export class Copy {
     this.#replaces = how.replaces;
     this.#agreed = how.agreed ?? null;
     this.#startedAt = how.startedAt;
+    this.#isDoubtful = how.isDoubtful ?? (() => false);
     this.#cursor = how.whole ? '0' : null;
     this.#listCursor = how.whole ? '0' : null;
   }
@@ -321,7 +325,7 @@ export class Copy {
   }
 
   #read(
-    reply: Extract<CopyReply, { kind: 'read' }> | null,
+    answer: Extract<CopyReply, { kind: 'read' }> | null,
     step: Reading['step'],
     sequence: number,
   ): void {
@@ -329,10 +333,11 @@ export class Copy {
     // A former source may still answer.
     if (reading === null || reading.step !== step) return;
     this.#reading = null;
-    if (reply === null) {
+    if (answer === null) {
       this.#readAgain(reading);
       return;
     }
+    const reply = this.#withoutDoubtful(answer);
     const isWhole = reply.left.length === 0 && reply.items.every(({ next }) => next === null);
     if (this.phase === 'hold' && !isWhole) {
       this.#beginPass();
@@ -353,6 +358,22 @@ export class Copy {
       this.#counted += reply.items.length + reply.left.length + reply.locked.length;
     }
     this.#batchUp(reply.items, reading.noted, asked);
+  }
+
+  /** Keys that may lack a joint write are read again, as locked ones are. */
+  #withoutDoubtful(reply: Extract<CopyReply, { kind: 'read' }>): typeof reply {
+    const { source } = this;
+    const isDoubtful = ({ key }: CopyItem) => {
+      const text = exactTextOf(key);
+      return source !== null && text !== null && this.#isDoubtful(source, text);
+    };
+    const doubtful = reply.items.filter(isDoubtful);
+    if (doubtful.length === 0) return reply;
+    return {
+      ...reply,
+      items: reply.items.filter((item) => !doubtful.includes(item)),
+      locked: [...reply.locked, ...doubtful.map(({ key }) => key)],
+    };
   }
 
   #batchUp(items: readonly CopyItem[], noted: number, asked: ReadonlyMap<Bytes, RetryKey>): void {

@@ -1,5 +1,6 @@
 import type { OutCause } from '../../contracts/members.ts';
 import type { RegionId } from '../../ids.ts';
+import { limits } from '../../limits.ts';
 import type { Leaving } from '../io/stored.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import type { MemberChanges, MembersParts } from './members-parts.ts';
@@ -87,7 +88,25 @@ export class Evictions {
     const isShown = staying.every(
       (link) => link.health.kind === 'answering' && link.lossCheck.hasPassed(since),
     );
-    if (isShown) this.#evict(due);
+    if (isShown && this.#areLoansOver(staying)) this.#evict(due);
+  }
+
+  /**
+   * Before a region leaves, the open loans end, and those that stay have acknowledged what was concluded of joint
+   * writes: this shard does not know which rounds of other shards have left something there (rule R68). After a while it
+   * goes on around them.
+   */
+  #areLoansOver(staying: readonly RegionLink[]): boolean {
+    const { loans, ready } = this.#parts;
+    const isOpen =
+      loans.count > 0 ||
+      staying.some(({ unacknowledged }) => unacknowledged.hasJointCommitOn(null));
+    if (!isOpen) return true;
+    const until = Math.min(...this.#suspectedAt.values()) + limits.loanEndWaitMs;
+    if (until <= ready.now) return true;
+    loans.endAll();
+    ready.schedule(until);
+    return false;
   }
 
   #evict(due: readonly RegionLink[]): void {

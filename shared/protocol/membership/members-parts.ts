@@ -25,6 +25,16 @@ export interface AttemptControl {
   readonly undecided: number;
 }
 
+/** The control over loans to joint transactions of other shards that changes of members need. */
+export interface LoanControl {
+  /** The number of open loans. */
+  readonly count: number;
+  /** Asks their homes to end them. */
+  endAll(): void;
+  /** True if the key is lent. */
+  isLent(key: string): boolean;
+}
+
 /** The parts of the coordinator that changes of members work on. */
 export interface MembersParts {
   readonly config: CoordinatorConfig;
@@ -36,6 +46,7 @@ export interface MembersParts {
   readonly blocked: BlockedKeys;
   readonly state: ShardState;
   readonly attempts: AttemptControl;
+  readonly loans: LoanControl;
 }
 
 /** The changes of membership that the founding, eviction, removal and return of a region make. */

@@ -119,11 +119,13 @@ export class Rejoin {
     const whole = membership.whole && !isForceRecovered(link);
     const replaces = membership.whole ? link.former : [];
     const agreed = membership.whole ? link.agreed : null;
-    this.#copy = new Copy(link, token, { whole, replaces, agreed, startedAt: now });
+    const isDoubtful = (source: RegionLink, key: string) =>
+      this.#parts.loans.isLent(key) || source.unacknowledged.hasJointCommitOn([key]);
+    this.#copy = new Copy(link, token, { whole, replaces, agreed, startedAt: now, isDoubtful });
   }
 
   #advanceCopy(copy: Copy): void {
-    const { ready, config, state, attempts } = this.#parts;
+    const { ready, config, state, attempts, loans } = this.#parts;
     const { health, leaving } = copy.target;
     if (health.kind !== 'answering') {
       ready.schedule(health.since + config.outAfterMs);
@@ -136,7 +138,8 @@ export class Rejoin {
     if (copy.source?.isVoter !== true || copy.source.isQuarantined)
       copy.readFrom(this.#bestSource());
     if (this.#pauseOrFinish(copy)) return;
-    const isStill = attempts.undecided === 0 && copy.source?.unacknowledged.count === 0;
+    const isOpen = attempts.undecided > 0 || loans.count > 0;
+    const isStill = !isOpen && copy.source?.unacknowledged.count === 0;
     copy.plan(state.sequence, isStill);
   }
 
@@ -150,7 +153,7 @@ export class Rejoin {
       this.fail({ ...leaving, detail: 'its server is out of memory' });
       return true;
     }
-    if (copy.isComplete && attempts.undecided === 0 && this.#leasesAreOver(copy.target)) {
+    if (copy.isComplete && attempts.undecided === 0 && this.#mayReturn(copy.target)) {
       this.#return(copy);
       return true;
     }
@@ -174,6 +177,11 @@ export class Rejoin {
     this.#members.set(target, { state: 'voter', since: ready.now, leaving: null }, 'returned');
     this.#members.note(target.region, 'returned', null, 'it has been copied, and votes again');
     attempts.requestBatch();
+  }
+
+  /** No loan is open (R69), and no lease of a region without a vote is left. */
+  #mayReturn(target: RegionLink): boolean {
+    return this.#parts.loans.count === 0 && this.#leasesAreOver(target);
   }
 
   /** No region without a vote may serve strong reads any more: after a force-recovery one may still have a lease. */

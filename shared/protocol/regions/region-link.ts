@@ -44,6 +44,10 @@ export class RegionLink {
   readonly refusals = new ServerRefusals();
   readonly lossCheck = new LossCheck();
   readonly flights = new RoundsInFlight();
+  /** The rounds that were given to homes of joint transactions; they take no connection of this coordinator. */
+  readonly lent = new RoundsInFlight();
+  /** No lease is renewed: a loan has been open for long (rule R67). */
+  isLeasePaused = false;
   readonly unacknowledged = new UnacknowledgedDecisions();
   /** The keys that it misses, each with its last missed sequence. Empty for a voter that stays. */
   readonly missed = new MissedKeyMap();
@@ -161,6 +165,25 @@ export class RegionLink {
     else this.#copySince ??= now;
   }
 
+  /** It should have a lease, and may get one now. */
+  get renewsLease(): boolean {
+    return this.isLeased && !this.isLeasePaused;
+  }
+
+  /**
+   * True if a lent round can hold all that it has to: no lock is unknown, and every decision fits, with those of the other
+   * shards (rule R62).
+   */
+  get canLend(): boolean {
+    const { whole, bytes } = this.unacknowledged.fitting();
+    return this.begun && this.#locksListed && whole && bytes <= limits.roundBytes / 16;
+  }
+
+  /** Something depends on its older locks: it is asked for them, even if storage says that there are none. */
+  requireLocks(): void {
+    if (!this.#locksListed) this.#mayHoldOlderLocks = true;
+  }
+
   /** True if something besides prepares has to be sent and no round in flight carries it already. */
   get hasUnsent(): boolean {
     if (!this.isVoter) return false;
@@ -253,15 +276,18 @@ export class RegionLink {
       : { decisions: [], bytes: 0, whole: false };
     const budget = limits.roundBytes / 3 - bytes;
     const transactions = whole && !copies ? this.#takePrepares(budget) : [];
+    const isJoint = transactions.some(({ joint }) => joint !== null);
     for (const transaction of transactions) transaction.sent(this.region, now);
     for (const decision of decisions) this.unacknowledged.carry(decision, 1);
-    const lease = speaks && this.leaving === null ? this.lease.requestFor(now) : null;
+    const mayRenew = speaks && this.leaving === null && !this.isLeasePaused;
+    const lease = mayRenew ? this.lease.requestFor(now) : null;
     // A step of a copy takes its time, so no vote waits for one.
     const copy = transactions.length === 0 ? this.#takeCopyStep() : null;
     this.flights.set(number, {
       sentAt: now,
       decisions,
       transactions,
+      ...(isJoint && { isJoint }),
       probe: this.health.kind !== 'answering',
       epoch: head.epoch,
       generation: this.generation,
@@ -270,6 +296,54 @@ export class RegionLink {
       asksLocks: !this.#locksListed && this.isVoter,
       settledMeanwhile: new Set(),
     });
+    // The prepare of a joint transaction stands beside the rounds of its shards.
+    const prepares = isJoint ? [] : transactions.map((transaction) => transaction.prepare);
+    return { ...this.#roundHead(head, nonce), decisions, prepares, lease, copy };
+  }
+
+  /**
+   * A round for a joint transaction of another shard, which sends it. It is made as any other, with every unacknowledged
+   * decision, but asks for no lease (rule R62).
+   */
+  lendRound(number: number, head: RoundHead, nonce: string, now: number): Round {
+    const { decisions, whole } = this.unacknowledged.fitting();
+    assert(whole && this.canLend && this.isHealthy, 'a lent round holds all that it has to');
+    for (const decision of decisions) this.unacknowledged.carry(decision, 1);
+    this.lent.set(number, {
+      sentAt: now,
+      decisions,
+      transactions: [],
+      probe: false,
+      epoch: head.epoch,
+      generation: this.generation,
+      lease: null,
+      copy: null,
+      asksLocks: false,
+      settledMeanwhile: new Set(),
+    });
+    return { ...this.#roundHead(head, nonce), decisions, prepares: [], lease: null, copy: null };
+  }
+
+  /** Ends a lent round, with any result; null if it has ended. */
+  landLent(number: number): Flight | null {
+    const flight = this.lent.get(number);
+    if (flight === undefined) return null;
+    this.lent.delete(number);
+    if (flight.isOverdue !== true) {
+      for (const decision of flight.decisions) this.unacknowledged.carry(decision, -1);
+    }
+    return flight;
+  }
+
+  /** A lent round may have been lost: its decisions are sent again, and it may still end with a result. */
+  giveUpLent(number: number): void {
+    const flight = this.lent.get(number);
+    if (flight === undefined || flight.isOverdue === true) return;
+    for (const decision of flight.decisions) this.unacknowledged.carry(decision, -1);
+    this.lent.set(number, { ...flight, isOverdue: true });
+  }
+
+  #roundHead(head: RoundHead, nonce: string) {
     return {
       shard: head.shard,
       generation: this.generation,
@@ -282,10 +356,6 @@ export class RegionLink {
       lowWatermark: this.#lowWatermark(head),
       lastAcknowledged: this.pair,
       nonce,
-      decisions,
-      prepares: transactions.map((transaction) => transaction.prepare),
-      lease,
-      copy,
     };
   }
 
@@ -320,16 +390,13 @@ export class RegionLink {
 
   /** Updates the region's state by an executed round. Returns the loss that the reply shows, or null. */
   update(reply: RoundReply, flight: Flight, now: number): string | null {
+    const votes = flight.isJoint === true ? 0 : flight.transactions.length;
     assert(
-      reply.decisions.length === flight.decisions.length &&
-        reply.votes.length === flight.transactions.length,
+      reply.decisions.length === flight.decisions.length && reply.votes.length === votes,
       'an executed round answers each decision and prepare; the client has checked that',
     );
-    const contradiction = this.#history.contradictionIn(reply.history);
-    if (contradiction !== undefined) {
-      return `its history shows another nonce for round ${contradiction[0]} than it acknowledged`;
-    }
-    this.#history.add(reply.history);
+    const loss = this.#addHistory(reply);
+    if (loss !== null) return loss;
     this.begun = true;
     this.refusals.update(reply);
     // Its contents are Lockstep's from now on; keys that come from elsewhere later need a new agreement.
@@ -340,6 +407,30 @@ export class RegionLink {
     this.lossCheck.pass(flight.sentAt);
     const took = now - flight.sentAt;
     this.roundTripMs = this.roundTripMs === null ? took : this.roundTripMs * 0.8 + took * 0.2;
+    return null;
+  }
+
+  /**
+   * Updates the region's state by a lent round that was executed a while ago. That it has answered another shard then
+   * says nothing about its health now.
+   */
+  updateLent(reply: RoundReply, flight: Flight): string | null {
+    assert(
+      reply.decisions.length === flight.decisions.length,
+      'an executed round answers each decision; the client has checked that',
+    );
+    const loss = this.#addHistory(reply);
+    if (loss === null) this.lossCheck.pass(flight.sentAt);
+    return loss;
+  }
+
+  /** Adds the pairs of an answer. Returns the loss that they show, or null. */
+  #addHistory(reply: RoundReply): string | null {
+    const contradiction = this.#history.contradictionIn(reply.history);
+    if (contradiction !== undefined) {
+      return `its history shows another nonce for round ${contradiction[0]} than it acknowledged`;
+    }
+    this.#history.add(reply.history);
     return null;
   }
 
@@ -408,7 +499,10 @@ export class RegionLink {
     for (const transaction of this.#prepares) {
       bytes += transaction.bytes;
       if (count === limits.preparesPerRound || (bytes > budget && count > 0)) break;
+      // A joint transaction goes alone, with the rounds of its shards.
+      if (transaction.joint !== null && count > 0) break;
       count += 1;
+      if (transaction.joint !== null) break;
     }
     return this.#prepares.splice(0, count);
   }

@@ -1,12 +1,14 @@
 import { assert, unreachable } from '../../assert.ts';
 import type { RegionFault } from '../../contracts/coordinator.ts';
-import type { Decision, Refusal } from '../../contracts/round.ts';
+import type { JointRound } from '../../contracts/joint.ts';
+import type { Decision, Refusal, Round } from '../../contracts/round.ts';
 import { counted } from '../../counted.ts';
 import type { RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { CoordinatorConfig } from '../io/config.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { Membership, Stored, StoredRegion } from '../io/stored.ts';
+import type { Transaction } from '../transactions/transaction.ts';
 import type { RoundHead } from './region-data.ts';
 import { RegionLink } from './region-link.ts';
 
@@ -275,7 +277,10 @@ export class RegionLinks {
     if (round.lease !== null && round.lease.reading !== null) this.#ready.prove();
     const { region } = link;
     const timeoutMs = this.#config.roundTimeoutMs;
-    this.#ready.send({ kind: 'round', region, number, round, timeoutMs });
+    const transaction = link.flights.get(number)?.transactions[0];
+    const joint = transaction === undefined ? null : jointRoundOf(transaction, region, round);
+    if (joint === null) this.#ready.send({ kind: 'round', region, number, round, timeoutMs });
+    else this.#ready.sendJoint({ kind: 'joint-round', region, number, round: joint, timeoutMs });
     this.#ready.schedule(now + this.#config.voteDeadlineMs);
   }
 
@@ -283,7 +288,7 @@ export class RegionLinks {
   planAhead(): void {
     const { now } = this.#ready;
     for (const link of this.all) {
-      if (link.isLeased) this.#ready.schedule(link.lease.dueAt(now));
+      if (link.renewsLease) this.#ready.schedule(link.lease.dueAt(now));
       if (link.oldestPrepare !== null || link.hasUnsent) this.#ready.schedule(link.spacedUntil);
     }
   }
@@ -327,6 +332,17 @@ export class RegionLinks {
   }
 }
 
+/** The request of a joint transaction: home's own round, and the lent ones; null for a transaction of one shard. */
+function jointRoundOf(transaction: Transaction, region: RegionId, own: Round): JointRound | null {
+  if (transaction.joint === null) return null;
+  const lent = transaction.joint.guests.map(({ loan }) => loan?.rounds[region]);
+  assert(
+    lent.every((round) => round !== undefined),
+    'every guest has lent a round for each voter',
+  );
+  return { rounds: [own, ...lent], prepare: transaction.jointPrepare(own.shard) };
+}
+
 function lossOf(generation: number): string {
   return generation === 0 ? 'it holds no state any more' : 'it went back to before its last copy';
 }
@@ -337,6 +353,10 @@ function foreignnessOf(generation: number, keys: number): string {
 }
 
 /** The approximate size of a decision in a round, bytes. */
-export function bytesOf({ keys }: Decision): number {
-  return keys.reduce((sum, key) => sum + 3 * key.length + 8, 32);
+export function bytesOf({ keys, otherShares = [] }: Decision): number {
+  const own = keys.reduce((sum, key) => sum + 3 * key.length + 8, 32);
+  return otherShares.reduce(
+    (sum, share) => share.keys.reduce((bytes, key) => bytes + 3 * key.length + 8, sum + 32),
+    own,
+  );
 }

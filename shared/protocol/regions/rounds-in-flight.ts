@@ -12,6 +12,10 @@ export interface Flight {
   readonly generation: number;
   readonly lease: LeaseRequest | null;
   readonly copy: CopyStep | null;
+  /** It asks the region to vote on a joint transaction: its own round has no votes. */
+  readonly isJoint?: boolean;
+  /** It was lent, and has not ended in time: its decisions may be sent again. */
+  readonly isOverdue?: boolean;
   /** It asked for the locks of older incarnations. */
   readonly asksLocks: boolean;
   /**

@@ -96,7 +96,7 @@ function candidatesOf(link: RegionLink, leavesAlone: boolean, now: number): read
   if (link.hasUnsent && (leavesAlone || now >= link.lingerUntil)) {
     candidates.push({ ...waiting, since: link.lingerUntil, rank: 1 });
   }
-  const leaseDueAt = link.isLeased ? link.lease.dueAt(now) : Number.POSITIVE_INFINITY;
+  const leaseDueAt = link.renewsLease ? link.lease.dueAt(now) : Number.POSITIVE_INFINITY;
   if (now >= leaseDueAt) candidates.push({ ...waiting, since: leaseDueAt, rank: 1 });
   if (link.copySince !== null) {
     const turn = { ...round, copies: true };

@@ -1,6 +1,7 @@
 import type { Decision } from '../../contracts/round.ts';
 import { compareOrder, keyOf, type TransactionOrder } from '../../ids.ts';
 import { limits } from '../../limits.ts';
+import { areAll } from '../../reserved-keys.ts';
 
 /** A decision that a region has not acknowledged. */
 interface UnacknowledgedDecision {
@@ -24,6 +25,16 @@ export class UnacknowledgedDecisions {
   /** True if some of them are in no round on its way. */
   get hasUnsent(): boolean {
     for (const { carried } of this.#byTransaction.values()) if (carried === 0) return true;
+    return false;
+  }
+
+  /** True if one of them is a joint commit on one of `keys`; null: on any. */
+  hasJointCommitOn(keys: readonly string[] | null): boolean {
+    for (const { decision } of this.#byTransaction.values()) {
+      if (decision.outcome !== 'commit' || decision.otherShares === undefined) continue;
+      if (keys === null || areAll(keys) || areAll(decision.keys)) return true;
+      if (decision.keys.some((key) => keys.includes(key))) return true;
+    }
     return false;
   }
 

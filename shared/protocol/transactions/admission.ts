@@ -52,11 +52,40 @@ export interface PendingWrite {
   retryAt: number;
   /** The regions at fault for the failure of the last attempt. */
   faults: readonly RegionFault[];
+  /** A shard did not lend its keys at once: from now on each shard is asked in turn, and waits (rule R61). */
+  isOrdered?: boolean;
+}
+
+/**
+ * Keys for which something else than a frame waits in the queue: the loan of another coordinator, or the own share of an
+ * ordered joint transaction.
+ */
+export interface Claim {
+  readonly keys: readonly string[];
+  readonly priority: number;
+  /** Its position among all arrivals. */
+  readonly arrival: number;
+  /** It is given up then, ms. */
+  readonly until: number;
+  /** Its keys are free, and nothing before it waits for them: it takes them. */
+  grant(): void;
+  /** Its time is over. */
+  expire(): void;
 }
 
 /** True if `a` goes before `b`: by higher priority, then by earlier arrival (rule R7). */
 export function goesBefore(a: PendingWrite, b: PendingWrite): boolean {
-  if (a.frame.priority !== b.frame.priority) return a.frame.priority > b.frame.priority;
+  return comesFirst(placeOf(a), placeOf(b));
+}
+
+type Place = Pick<Claim, 'priority' | 'arrival'>;
+
+function placeOf({ frame: { priority }, arrival }: PendingWrite): Place {
+  return { priority, arrival };
+}
+
+function comesFirst(a: Place, b: Place): boolean {
+  if (a.priority !== b.priority) return a.priority > b.priority;
   return a.arrival < b.arrival;
 }
 
@@ -66,6 +95,7 @@ export function goesBefore(a: PendingWrite, b: PendingWrite): boolean {
  */
 export class FrameQueue {
   #frames: PendingWrite[] = [];
+  #claims: Claim[] = [];
   readonly #waitedKeys = new Map<string, number>();
   #bytes = 0;
 
@@ -89,8 +119,27 @@ export class FrameQueue {
 
   /** True if a queued frame names one of `keys`. */
   waitsFor(keys: readonly string[]): boolean {
+    if (areAll(keys) && this.#claims.length > 0) return true;
     if (areAll(keys)) return this.#frames.length > 0;
     return this.#waitedKeys.has(everyKey) || keys.some((key) => this.#waitedKeys.has(key));
+  }
+
+  /** The claims that wait, in the order in which they go. */
+  get claims(): readonly Claim[] {
+    return this.#claims;
+  }
+
+  /** Queues a claim at its place. */
+  addClaim(claim: Claim): void {
+    this.#claims = [...this.#claims, claim].sort((a, b) => (comesFirst(a, b) ? -1 : 1));
+    this.#countKeys(claim.keys, 1);
+  }
+
+  /** Removes a claim, if it still waits. */
+  removeClaim(claim: Claim): void {
+    if (!this.#claims.includes(claim)) return;
+    this.#claims = this.#claims.filter((waiting) => waiting !== claim);
+    this.#countKeys(claim.keys, -1);
   }
 
   /** Queues a frame at its place by priority and arrival. */
@@ -119,7 +168,11 @@ export class FrameQueue {
 
   #count(write: PendingWrite, by: 1 | -1): void {
     this.#bytes += by * write.frame.bytes;
-    for (const key of write.frame.keys) {
+    this.#countKeys(write.frame.keys, by);
+  }
+
+  #countKeys(keys: readonly string[], by: 1 | -1): void {
+    for (const key of keys) {
       const count = (this.#waitedKeys.get(key) ?? 0) + by;
       if (count === 0) this.#waitedKeys.delete(key);
       else this.#waitedKeys.set(key, count);
@@ -131,6 +184,8 @@ export class FrameQueue {
 interface Group {
   readonly parts: PendingWrite[];
   readonly keys: Set<string>;
+  /** The other shards with keys in it: only frames with the same go together (rule R60). */
+  readonly shards: string;
   bytes: number;
   /** The number of parts that it may have. */
   most: number;
@@ -147,6 +202,14 @@ function mostWith({ frame, timeouts, overruns, most }: PendingWrite): number {
   return Math.min(most, Math.max(1, Math.floor(limits.partsPerTransaction / 4 ** timeouts)));
 }
 
+/** How frames and claims of several shards are taken. */
+interface Joins {
+  /** The other shards that own some of these keys, as a text. */
+  readonly shardsOf: (keys: readonly string[]) => string;
+  /** Gets the claims whose keys are free. */
+  readonly granted: Claim[];
+}
+
 /**
  * Takes from the queue every frame that can go at `now`, grouped into transactions. `held` says whether an undecided
  * transaction holds a key. A frame whose group would grow past the limits waits for the next batch. One that pauses
@@ -156,27 +219,52 @@ export function takeBatch(
   queue: FrameQueue,
   isLocked: (key: string) => boolean,
   now: number,
+  joins: Joins = { shardsOf: () => '', granted: [] },
 ): readonly (readonly PendingWrite[])[] {
   const groupOfKey = new Map<string, Group>();
   const blocked = new Set<string>();
   const behindPause = new Set<string>();
+  const { shardsOf, granted } = joins;
+  const alone: PendingWrite[][] = [];
+  let claimsSeen = 0;
+  /** The claims before this place get their keys, or make later ones wait. */
+  const passClaims = (place: Place | null): void => {
+    for (const claim of queue.claims.slice(claimsSeen)) {
+      if (place !== null && !comesFirst(claim, place)) return;
+      claimsSeen += 1;
+      const { keys } = claim;
+      const isFree = !keys.some((key) => blocked.has(key) || groupOfKey.has(key) || isLocked(key));
+      if (isFree && mayStandBeside(keys, groupOfKey, blocked)) granted.push(claim);
+      for (const key of keys) blocked.add(key);
+    }
+  };
   queue.take((write) => {
+    if (claimsSeen < queue.claims.length) passClaims(placeOf(write));
     const { keys } = write.frame;
     const inOrder = write.together === null ? [] : keys.map((key) => `${write.together} ${key}`);
     if (write.retryAt > now || inOrder.some((name) => behindPause.has(name))) {
       for (const name of inOrder) behindPause.add(name);
       return false;
     }
+    const shards = shardsOf(keys);
+    if (write.isOrdered === true && shards !== '') {
+      // It holds nothing before its turn in the order of the shards.
+      alone.push([write]);
+      return true;
+    }
     const isFree = !keys.some((key) => blocked.has(key) || isLocked(key));
-    if (isFree && mayStandBeside(keys, groupOfKey, blocked) && join(write, groupOfKey)) {
+    if (isFree && mayStandBeside(keys, groupOfKey, blocked) && join(write, groupOfKey, shards)) {
       return true;
     }
     for (const key of keys) blocked.add(key);
     return false;
   });
-  return [...new Set(groupOfKey.values())].map((group) =>
+  passClaims(null);
+  for (const claim of granted) queue.removeClaim(claim);
+  const groups = [...new Set(groupOfKey.values())].map((group) =>
     group.parts.sort((a, b) => (goesBefore(a, b) ? -1 : 1)),
   );
+  return [...groups, ...alone];
 }
 
 /** A frame about all keys goes alone, and later ones wait for it. */
@@ -192,7 +280,7 @@ function mayStandBeside(
 /**
  * Puts a frame into the one group that its keys lead to, merging groups that it connects; false if that is too large.
  */
-function join(write: PendingWrite, groupOfKey: Map<string, Group>): boolean {
+function join(write: PendingWrite, groupOfKey: Map<string, Group>, shards: string): boolean {
   const touched = new Set<Group>();
   for (const key of write.frame.keys) {
     const group = groupOfKey.get(key);
@@ -203,7 +291,8 @@ function join(write: PendingWrite, groupOfKey: Map<string, Group>): boolean {
   const bytes = groups.reduce((sum, group) => sum + group.bytes, write.frame.bytes);
   const most = Math.min(mostWith(write), ...groups.map((group) => group.most));
   if (groups.length > 0 && (parts > most || bytes > limits.transactionBytes)) return false;
-  const [only = { parts: [], keys: new Set<string>(), bytes: 0, most }, ...rest] = groups;
+  if (groups.some((group) => group.shards !== shards)) return false;
+  const [only = { parts: [], keys: new Set<string>(), shards, bytes: 0, most }, ...rest] = groups;
   for (const group of rest) {
     only.parts.push(...group.parts);
     for (const key of group.keys) {

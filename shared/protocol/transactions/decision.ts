@@ -60,7 +60,7 @@ export function recordDecision(
     const commands = transaction.prepare.parts[position]?.operations.map(commandOf) ?? [];
     return { record, keys, callback, idempotency, commands };
   });
-  const { order, keys } = transaction;
+  const { order, ownKeys: keys } = transaction;
   const storage: Decided['storage'] =
     sequence > lastSequence
       ? { kind: 'commit', transaction: order, keys, writes, sequence, now: transaction.now }

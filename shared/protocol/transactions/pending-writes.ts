@@ -5,6 +5,7 @@ import type { Arrival } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { LiveWrite } from '../io/view.ts';
 import type { OwnedSlots } from '../ownership/owned-slots.ts';
+import type { Shards } from '../ownership/shards.ts';
 import { FrameQueue, type PendingWrite } from './admission.ts';
 import type { EventRouter } from './event-router.ts';
 
@@ -14,6 +15,7 @@ export class PendingWrites {
   readonly #ready: ReadyBuilder;
   readonly #eventRouter: EventRouter;
   readonly #slots: OwnedSlots;
+  readonly #shards: Shards;
   readonly #pending = new Map<WriteId, PendingWrite>();
   readonly #pendingByKey = new Map<string, PendingWrite>();
   readonly #unavailable = new Map<WriteId, LiveWrite & { kind: 'unavailable' }>();
@@ -21,10 +23,11 @@ export class PendingWrites {
   /** Of all that were admitted and are not answered: undecided ones take memory as well as queued ones. */
   #pendingBytes = 0;
 
-  constructor(ready: ReadyBuilder, eventRouter: EventRouter, slots: OwnedSlots) {
+  constructor(ready: ReadyBuilder, eventRouter: EventRouter, slots: OwnedSlots, shards: Shards) {
     this.#ready = ready;
     this.#eventRouter = eventRouter;
     this.#slots = slots;
+    this.#shards = shards;
   }
 
   /** Every admitted frame that is not answered, by its id. */
@@ -66,6 +69,12 @@ export class PendingWrites {
   stateOf(id: WriteId): LiveWrite {
     if (this.#pending.has(id)) return { kind: 'pending' };
     return this.#unavailable.get(id) ?? { kind: 'unknown' };
+  }
+
+  /** The position among all arrivals of something that is no frame. */
+  takeArrival(): number {
+    this.#arrivals += 1;
+    return this.#arrivals;
   }
 
   /** The position that the next frame gets among all arrivals. */
@@ -111,9 +120,11 @@ export class PendingWrites {
 
   /** The shard knows its slots now: frames for keys of others are answered so, and callers that only hand in hear it. */
   onSlotsKnown(): void {
-    for (const write of this.queue.take(({ frame }) => !this.#slots.own(frame.keys))) {
-      this.moveAway(write);
-    }
+    const isForeign = ({ frame: { keys } }: PendingWrite) => this.#shards.movedFor(keys) !== null;
+    for (const write of this.queue.take(isForeign)) this.moveAway(write);
+    const isNoneOfJoint = ({ frame }: PendingWrite) =>
+      this.#shards.objectionTo(frame.keys) !== null;
+    for (const write of this.queue.take(isNoneOfJoint)) this.refuseAsJoint(write);
     for (const write of this.queue.frames) {
       for (const { ticket, async } of write.callers) if (async) this.#accept(write, ticket);
       write.callers = write.callers.filter(({ async }) => !async);
@@ -126,11 +137,18 @@ export class PendingWrites {
 
   /** Answers that another shard owns the keys of a frame. True if it does; no attempt is under way, and none will start. */
   moveAway(write: PendingWrite): boolean {
-    const moved = this.#slots.movedFor(write.frame.keys);
+    const moved = this.#shards.movedFor(write.frame.keys);
     if (moved === null) return false;
     this.forget(write);
     for (const { ticket } of write.callers) this.#ready.answer(ticket, moved);
     return true;
+  }
+
+  /** Refuses a frame that no joint write can carry out. True if it does. */
+  refuseAsJoint(write: PendingWrite): boolean {
+    const objection = this.#shards.objectionTo(write.frame.keys);
+    if (objection !== null) this.refuse(write, 'unsupported-command', objection);
+    return objection !== null;
   }
 
   /** Queues a frame that cannot go, or not again before `write.retryAt`. */
@@ -192,6 +210,14 @@ export class PendingWrites {
     const reason = this.#slots.waitsFor ?? tooLate;
     for (const write of this.queue.take(({ frame }) => frame.notAfter <= now)) {
       this.giveUp(write, obstacles.length > 0 ? obstacles : write.faults, reason);
+    }
+    for (const claim of this.queue.claims) {
+      if (claim.until > now) {
+        this.#ready.schedule(claim.until);
+        continue;
+      }
+      this.queue.removeClaim(claim);
+      claim.expire();
     }
     for (const write of this.queue.frames) {
       this.noteObstacles(write, obstacles);

@@ -14,7 +14,15 @@ export function resolutionOf(
   horizon: TransactionOrder,
 ): Resolution {
   const decision = recorded.find((one) => compareOrder(one.transaction, transaction) === 0);
-  if (decision !== undefined) return { kind: 'committed', transaction, keys: decision.keys };
+  if (decision !== undefined) {
+    const { keys, otherShares } = decision;
+    return {
+      kind: 'committed',
+      transaction,
+      keys,
+      ...(otherShares !== undefined && { otherShares }),
+    };
+  }
   if (isUndecided) return { kind: 'pending', transaction };
   const dropped = compareOrder(transaction, horizon) <= 0;
   return { kind: dropped ? 'forgotten' : 'aborted', transaction };

@@ -1,12 +1,14 @@
-import { unreachable } from '../../assert.ts';
+import { assert, unreachable } from '../../assert.ts';
 import { type Bytes, bytesOfText } from '../../contracts/bytes.ts';
 import type { RegionFault, VoteRecord } from '../../contracts/coordinator.ts';
 import { operationAt } from '../../contracts/frame.ts';
 import { isGrowing } from '../../contracts/growing.ts';
+import type { JointPrepare, JointVote, Share } from '../../contracts/joint.ts';
 import type { Prepare, Vote } from '../../contracts/round.ts';
-import { keyOf, type RegionId, type TransactionOrder } from '../../ids.ts';
+import { keyOf, type RegionId, type ShardId, type TransactionOrder } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { PendingWrite } from './admission.ts';
+import type { Joint } from './joint.ts';
 import { type Tally, tallyOf } from './tally.ts';
 import {
   assertTransactionTransition,
@@ -26,6 +28,12 @@ interface Voter {
   fingerprints: readonly string[];
 }
 
+/** How a transaction begins: the keys of this shard, and its part in others. */
+export interface JointOrigin {
+  readonly ownKeys: readonly string[];
+  readonly joint: Joint | null;
+}
+
 /** A region's answer to a prepare: a yes with its outcomes, or why not. */
 export type Ballot =
   | {
@@ -39,15 +47,18 @@ export type Ballot =
 export class Transaction {
   readonly order: TransactionOrder;
   readonly parts: readonly PendingWrite[];
+  /** All keys; of a joint transaction those of all shards, home's first. */
   readonly keys: readonly string[];
+  /** The keys of this shard. */
+  readonly ownKeys: readonly string[];
+  /** The part that concerns other shards; null: it is of this shard alone. */
+  readonly joint: Joint | null;
   readonly priority: number;
   readonly bytes: number;
-  /** The clock's reading for its regions, ms. */
-  readonly now: number;
-  /** A vote not in by then is a no, ms. */
-  readonly deadline: number;
   readonly #voters = new Map<RegionId, Voter>();
-  readonly prepare: Prepare;
+  #now: number;
+  #deadline: number;
+  #prepare: Prepare;
   #state: TransactionState = 'undecided';
   #isSearch = false;
   /** True if a region could not carry it out, or not in time. */
@@ -61,17 +72,62 @@ export class Transaction {
     voters: readonly RegionId[],
     now: number,
     deadline: number,
+    { joint, ownKeys }: JointOrigin = originOfOne(parts),
   ) {
     this.order = order;
     this.parts = parts;
-    this.keys = [...new Set(parts.flatMap((part) => part.frame.keys))];
+    this.joint = joint;
+    this.ownKeys = ownKeys;
+    this.keys =
+      joint === null ? ownKeys : [...ownKeys, ...joint.guests.flatMap(({ keys }) => keys)];
     this.priority = Math.max(...parts.map((part) => part.frame.priority));
     this.bytes = parts.reduce((sum, part) => sum + part.frame.bytes, 0);
-    this.now = now;
-    this.deadline = deadline;
+    this.#now = now;
+    this.#deadline = deadline;
     for (const region of voters) this.#voters.set(region, emptyVoter());
-    this.prepare = {
-      transaction: order,
+    this.#prepare = this.#prepareAt(now);
+  }
+
+  /** The clock's reading for its regions, ms. */
+  get now(): number {
+    return this.#now;
+  }
+
+  /** A vote not in by then is a no, ms. While loans are asked for: a loan. */
+  get deadline(): number {
+    return this.#deadline;
+  }
+
+  /** The prepare for its regions. */
+  get prepare(): Prepare {
+    return this.#prepare;
+  }
+
+  /** Every shard has given its keys: the regions vote until `deadline`, at the greatest of all clocks (rule R63). */
+  beginVoting(now: number, deadline: number): void {
+    assert(this.joint !== null, 'only a joint transaction is joined');
+    this.joint.beginVoting();
+    this.#now = now;
+    this.#deadline = deadline;
+    this.#prepare = this.#prepareAt(now);
+  }
+
+  /** The shares of all shards of a joint transaction, home's first. */
+  sharesOf(shard: ShardId): readonly Share[] {
+    const own = { shard, transaction: this.order, keys: this.ownKeys };
+    return [own, ...(this.joint?.guests ?? []).map(({ share }) => share)];
+  }
+
+  /** The prepare of a joint transaction. */
+  jointPrepare(shard: ShardId): JointPrepare {
+    const { now, parts } = this.#prepare;
+    return { now, shares: this.sharesOf(shard), parts };
+  }
+
+  #prepareAt(now: number): Prepare {
+    const { parts } = this;
+    return {
+      transaction: this.order,
       keys: this.keys,
       now,
       parts: parts.map(({ frame: { checks, operations, continueOnError } }) => ({
@@ -204,7 +260,8 @@ export class Transaction {
    */
   get pauseMs(): number {
     if (this.#isSearch) return 0;
-    if (![...this.#voters.values()].some((voter) => voter.state === 'no')) return 0;
+    const isRefused = [...this.#voters.values()].some((voter) => voter.state === 'no');
+    if (!isRefused && this.joint?.pauses !== true) return 0;
     const attempts = Math.max(...this.parts.map((part) => part.attempts));
     const doubled = limits.retryBackoffMinMs * 2 ** Math.min(attempts - 1, 16);
     return Math.min(doubled, limits.retryBackoffMaxMs);
@@ -236,6 +293,11 @@ export class Transaction {
   }
 }
 
+/** A transaction of this shard alone. */
+export function originOfOne(parts: readonly PendingWrite[]): JointOrigin {
+  return { ownKeys: [...new Set(parts.flatMap((part) => part.frame.keys))], joint: null };
+}
+
 function emptyVoter(): Voter {
   return { state: 'waiting', sentAt: null, ms: null, reason: null, outcomes: [], fingerprints: [] };
 }
@@ -263,5 +325,23 @@ export function ballotOf(vote: Vote): Ballot {
       return { state: 'no', reason: vote.reason };
     default:
       return unreachable(vote);
+  }
+}
+
+/** How a region's vote on a joint transaction counts: an objection of any shard is a no. */
+export function jointBallotOf(vote: JointVote): Ballot {
+  if (vote.kind !== 'objected') return ballotOf(vote);
+  const { by, shard } = vote;
+  switch (by.kind) {
+    case 'round':
+      return { state: 'no', reason: `refused the round of shard ${shard}` };
+    case 'decision':
+      return { state: 'no', reason: `lacks what a decision of shard ${shard} is about` };
+    default: {
+      const ballot = ballotOf(by);
+      return ballot.state === 'yes'
+        ? ballot
+        : { state: ballot.state, reason: `${ballot.reason} (shard ${shard})` };
+    }
   }
 }

@@ -14,8 +14,9 @@
 --
 -- This text is a module: lua-bundle.ts makes it a function's body, so that only rounds that merge pay for it.
 
--- A sorted set with so long a member leaves the listpack encoding, which has no -0.
-local REST = PREFIX .. 'rest' .. string.rep('.', 60)
+-- The placeholder, the same for every shard: a joint transaction is staged by one and applied by another. A sorted set
+-- with so long a member leaves the listpack encoding, which has no -0.
+local REST = RESERVED .. '0:rest' .. string.rep('.', 60)
 local adders = { h = 'HSET', s = 'SADD', z = 'ZADD' }
 local removers = { h = 'HDEL', s = 'SREM', z = 'ZREM' }
 

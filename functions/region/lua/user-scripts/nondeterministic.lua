@@ -127,10 +127,11 @@ local function keysLike(pattern)
       if not isPassed and (not state or state.at == 'base') then insert(kept, key) end
     end
   end
-  local prefix = shadowName(tx.id, '')
-  for _, name in ipairs(must('KEYS', prefix .. pattern)) do
-    local key = sub(name, #prefix + 1)
-    if tx.states[key] and tx.states[key].at == 'shadow' then insert(kept, key) end
+  for _, prefix in ipairs(shadowPrefixes(tx.id)) do
+    for _, name in ipairs(must('KEYS', prefix .. pattern)) do
+      local key = sub(name, #prefix + 1)
+      if tx.states[key] and tx.states[key].at == 'shadow' then insert(kept, key) end
+    end
   end
   noteExpiries(soon)
   return sortByBytes(kept)
