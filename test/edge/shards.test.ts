@@ -63,6 +63,9 @@ describe('a write', () => {
 
   it('shares a call with writes of its own shard alone', async () => {
     const { edge, written } = edgeOf(4);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    edge.turn = () => promise;
+    setTimeout(resolve);
     const writes = [1, 2, 1, 2, 1, 3].map((shard, skip) => edge.write(set(keyIn(shard, skip))));
     for (const { status } of await Promise.all(writes)) expect(status).toBe(200);
     expect(written.map(([shard]) => shard).toSorted()).toEqual([1, 1, 1, 2, 2, 3]);
