@@ -7,7 +7,7 @@ import { initialMap, ownershipIn } from '../../shared/shards/shard-map.ts';
 import { LifeUnderTest } from './life.ts';
 import { requestOf } from './requests.ts';
 import { MemoryStorage } from './sqlite.ts';
-import { begun } from './stored.ts';
+import { begun, commit } from './stored.ts';
 
 /** A registry whose answers are `given` in turn; the last one repeats. */
 function registryOf(...given: readonly (() => unknown)[]) {
@@ -86,6 +86,24 @@ describe.each(['0.1', '2'])('a storage of format %s', (release) => {
     await expect(methods.inDoubt()).resolves.toBeDefined();
     expect(calls()).toBe(1);
     expect(begun(memory).stored.ownership).toEqual(ownershipIn(initialMap(1), 0));
+  });
+});
+
+describe('a storage of the present format that was begun before there was a registry', () => {
+  it('keeps its data, and asks once', async () => {
+    const memory = new MemoryStorage();
+    const before = begun(memory);
+    commit(before.storage, 1);
+    memory.sql.exec('DROP TABLE owned_slots');
+    expect(shardOfObject(undefined, memory.sql)).toBe(0);
+    const { namespace, calls } = registryOf(refuses, () => initialMap(1));
+    const life = new LifeUnderTest(memory, {}, undefined, namespace);
+    await expect.poll(calls).toBe(2);
+    await turn();
+    await expect(life.methods.lastWrites(['key:1'])).resolves.toEqual([1]);
+    const { ownership, unconfirmed } = begun(memory).stored;
+    expect(ownership).toEqual(ownershipIn(initialMap(1), 0));
+    expect(unconfirmed).toMatchObject([{ transaction: [1, 1], sequence: 1 }]);
   });
 });
 

@@ -61,6 +61,18 @@ describe('a write', () => {
     expect(edge.registryCalls).toBe(0);
   });
 
+  it('shares a call with writes of its own shard alone', async () => {
+    const { edge, written } = edgeOf(4);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    edge.turn = () => promise;
+    setTimeout(resolve);
+    const writes = [1, 2, 1, 2, 1, 3].map((shard, skip) => edge.write(set(keyIn(shard, skip))));
+    for (const { status } of await Promise.all(writes)) expect(status).toBe(200);
+    expect(written.map(([shard]) => shard).toSorted()).toEqual([1, 1, 1, 2, 2, 3]);
+    for (const [shard, id] of written) expect(shardOfWriteId(id)).toBe(shard);
+    expect(edge.gathered.length).toBeGreaterThan(0);
+  });
+
   it('asks for no map with one shard, for any keys', async () => {
     const { edge, shardsWritten } = edgeOf(1);
     await edge.write(set(keyIn(0), keyIn(1), keyIn(2)));
@@ -176,6 +188,30 @@ describe('a pipeline', () => {
     const { text } = await pipeline(edge, keyIn(2), keyIn(2, 1));
     expect(JSON.parse(text)).toEqual([{ result: 'OK' }, { result: 'OK' }]);
     expect(written.map(([shard]) => shard)).toEqual([4]);
+  });
+
+  it('reports those that were decided if others have moved once more, or without end', async () => {
+    const { edge } = edgeOf(4, [4]);
+    const movedAway = { kind: 'moved', version: 2, keys: [keyIn(2, 1)] } as const;
+    edge.ofShard.set(2, { writeAll: async () => [decided(), movedAway] });
+    const [first, second] = JSON.parse((await pipeline(edge, keyIn(2), keyIn(2, 1))).text);
+    expect(first).toEqual({ result: 'OK' });
+    expect(second.error).toContain('another shard');
+    edge.registry = async () => movedMap(2, 4);
+    const [third, fourth] = JSON.parse((await pipeline(edge, keyIn(2), keyIn(2, 1))).text);
+    expect(third).toEqual({ result: 'OK' });
+    expect(fourth.error).toContain('another shard');
+  });
+
+  it('does not claim that nothing was written if the other shard does not answer', async () => {
+    const { edge } = edgeOf(4);
+    const movedAway = { kind: 'moved', version: 2, keys: [keyIn(2, 1)] } as const;
+    edge.ofShard.set(2, { writeAll: async () => [decided(), movedAway] });
+    edge.ofShard.set(4, { writeAll: async () => Promise.reject(new Error('reset')) });
+    edge.registry = async () => movedMap(2, 4);
+    const { text } = await pipeline(edge, keyIn(2), keyIn(2, 1));
+    expect(text).toContain('outcome of the write is unknown');
+    expect(text).not.toContain('Nothing was');
   });
 
   it('of several shards fails as a whole', async () => {

@@ -214,10 +214,21 @@ describe('every type of event', () => {
       ...router.abandoned(frameOf(['k']), 1, 'it was late'),
       ...disabledEvents(subscriptions, 'gone', '410 Gone', 1),
       ...(Object.keys(memberEvents) as MemberEvent[]).flatMap((event) =>
-        router.ofMember({ ...change, event }),
+        router.ofMember({ ...change, event }, 0),
       ),
     ];
     expect(new Set(events.map(({ type }) => type))).toEqual(new Set(eventTypes));
+  });
+
+  it('about a region has an id of its own in each shard', () => {
+    const router = new EventRouter([subscriptionOf({ events: ['region.out'] })]);
+    const change = { sequence: 7, at: 1, epoch: 1, region: 'near', cause: null, detail: '' };
+    const idOf = (shard: number) => router.ofMember({ ...change, event: 'out' }, shard)[0]?.id;
+    expect([0, 1, 2].map(idOf)).toEqual([
+      'near.region.out.7',
+      '1.near.region.out.7',
+      '2.near.region.out.7',
+    ]);
   });
 });
 

@@ -9,7 +9,7 @@ import type {
   WriteRequest,
 } from '../../../shared/contracts/coordinator.ts';
 import { UnfitVersion } from '../../../shared/contracts/rpc.ts';
-import { failure, type Result, success } from '../../../shared/http/problems.ts';
+import { failure, type Problem, type Result, success } from '../../../shared/http/problems.ts';
 import { type ShardId, shardOfWriteId, writeIdIn } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import type { ShardMap } from '../../../shared/shards/shard-map.ts';
@@ -34,6 +34,12 @@ type Call = (
   requests: readonly WriteRequest[],
   shard: ShardId,
 ) => Promise<readonly WriteAnswer[]>;
+
+/** The answers to writes whose keys had moved; null for those of which nothing was done, for the reason in `problem`. */
+interface Resent {
+  readonly answers: readonly (PlacedAnswer | null)[];
+  readonly problem: Problem;
+}
 
 /**
  * Sends the writes of an isolate. Writes that meet in one turn go to the coordinator of their shard in one call, and each
@@ -104,18 +110,16 @@ export class WriteSender {
     const passedMs = now() - startedAt;
     const later = moved.map((request) => withLess(request, passedMs));
     const resent = await this.#sendMoved(later, answers.flatMap(movedKeys), home.value, map, call);
-    // Of a pipeline some may be decided: then the others are reported one by one.
-    const isWhole = moved.length === requests.length;
-    if (!resent.ok && isWhole) return resent;
-    let next = 0;
+    if (!resent.ok) return resent;
+    const { problem } = resent.value;
+    const left = [...resent.value.answers];
+    const isWhole = moved.length === requests.length && left.every((answer) => answer === null);
+    if (isWhole) return { ok: false, problem };
+    // Of a pipeline some are decided, so the others are reported one by one.
     return success(
-      answers.map((answer, at) => {
-        if (isPlaced(answer)) return answer;
-        const again = resent.ok ? resent.value[next] : undefined;
-        next += 1;
-        const { problem } = resent.ok ? shardUnknown() : resent;
-        return again ?? unplaced(requests[at], problem.detail);
-      }),
+      answers.map((answer, at) =>
+        isPlaced(answer) ? answer : (left.shift() ?? unplaced(requests[at], problem.detail)),
+      ),
     );
   }
 
@@ -125,15 +129,17 @@ export class WriteSender {
     before: ShardId,
     used: ShardMap,
     call: Call,
-  ): Promise<Result<readonly PlacedAnswer[]>> {
+  ): Promise<Result<Resent>> {
     const newer = await this.#dependencies.shards.renewed(used);
     const home = oneShardOf(newer, () => keys);
-    if (!home.ok) return home;
-    if (home.value === before) return shardUnknown();
+    const none = requests.map(() => null);
+    if (!home.ok) return success({ answers: none, problem: home.problem });
+    const { problem } = shardUnknown();
+    if (home.value === before) return success({ answers: none, problem });
     const answered = await this.#sendUntilAnswered(home.value, placed(requests, home.value), call);
     if (!answered.ok) return answered;
-    const answers = answered.value.filter(isPlaced);
-    return answers.length === requests.length ? success(answers) : shardUnknown();
+    const answers = answered.value.map((answer) => (isPlaced(answer) ? answer : null));
+    return success({ answers, problem });
   }
 
   async #sendAll(

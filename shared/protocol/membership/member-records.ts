@@ -7,9 +7,9 @@ import { assertTransition, type RegionEvent } from './region-states.ts';
 
 /** Writes changes of members: the state of a region, and the entries of the history with the events about them. */
 export class MemberRecords {
-  readonly #parts: Pick<MembersParts, 'state' | 'ready' | 'eventRouter'>;
+  readonly #parts: Pick<MembersParts, 'config' | 'state' | 'ready' | 'eventRouter'>;
 
-  constructor(parts: Pick<MembersParts, 'state' | 'ready' | 'eventRouter'>) {
+  constructor(parts: Pick<MembersParts, 'config' | 'state' | 'ready' | 'eventRouter'>) {
     this.#parts = parts;
   }
 
@@ -25,12 +25,12 @@ export class MemberRecords {
 
   /** Adds an entry to the history and to the change feed, and queues the events about it. */
   note(region: RegionId, event: MemberEvent, cause: OutCause | null, detail: string): void {
-    const { state, ready, eventRouter } = this.#parts;
+    const { config, state, ready, eventRouter } = this.#parts;
     state.sequence += 1;
     const { epoch, sequence } = state;
     const change = { sequence, at: ready.now, epoch, region, event, cause, detail };
     ready.persist({ kind: 'members', epoch, changes: [change] });
-    const events = eventRouter.ofMember(change);
+    const events = eventRouter.ofMember(change, config.shard);
     if (events.length > 0) ready.persist({ kind: 'queue-region-events', events });
   }
 }

@@ -7,7 +7,7 @@ import type {
   RegionEventType,
   Subscription,
 } from '../../contracts/webhooks-and-feed.ts';
-import type { RegionId } from '../../ids.ts';
+import type { RegionId, ShardId } from '../../ids.ts';
 import { concerns, withoutChannels } from '../../reserved-keys.ts';
 import type { EventSubject, OutboxRegionEvent, OutboxWriteEvent } from '../io/ready.ts';
 import type { CommittedWrite } from '../io/stored.ts';
@@ -79,11 +79,13 @@ export class EventRouter {
     return this.#eventsFor(write, { type: 'write.aborted', at, reason });
   }
 
-  /** The events about a change of members; the caller stores them with it. */
-  ofMember(change: MemberChange): readonly OutboxRegionEvent[] {
+  /** The events about a change of members of `shard`; the caller stores them with it. */
+  ofMember(change: MemberChange, shard: ShardId): readonly OutboxRegionEvent[] {
     const type = regionEvents[change.event];
     if (type === null) return [];
-    const id = `${change.region}.${type}.${change.sequence}`;
+    const name = `${change.region}.${type}.${change.sequence}`;
+    // Sequences are those of a shard, and a courier takes an id once. The ids of shard 0 had no number before.
+    const id = shard === 0 ? name : `${shard}.${name}`;
     return this.#subscriptions
       .filter(({ disabled, events }) => disabled === null && events.includes(type))
       .map(({ endpoint }) => ({ endpoint, id, type, change }));
