@@ -119,6 +119,8 @@ export class Joining {
       return;
     }
     if (reply?.kind !== 'lent') {
+      // Without an answer it may have lent.
+      if (reply !== null) guest.refuse();
       this.#refused(transaction, joint, guest, reply);
       return;
     }

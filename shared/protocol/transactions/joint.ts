@@ -42,6 +42,12 @@ export class Guest {
     this.loan = loan;
   }
 
+  /** It does not lend, so it need not hear how the try ends. */
+  refuse(): void {
+    assertGuestTransition(this.#state, 'refused');
+    this.#state = 'refused';
+  }
+
   /** Its share of the transaction, once it has lent. */
   get share(): Share {
     assert(this.loan !== null, 'a guest has a share once it has lent');
