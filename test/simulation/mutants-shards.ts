@@ -349,6 +349,18 @@ export const shardMutants: readonly Mutant[] = [
     2,
   ),
   inScene(
+    'R67',
+    'loans-of-former-lives-count-as-new',
+    [{ file: loans, find: '0, Number.NEGATIVE_INFINITY, parts', replace: '0, parts.ready.now, parts' }],
+    18,
+  ),
+  inScene(
+    'R8',
+    'homes-are-not-asked-to-end-lesser-loans',
+    [{ file: loans, find: '        holder.preempts = priority;\n', replace: '' }],
+    19,
+  ),
+  inScene(
     'R68',
     'regions-are-evicted-under-open-loans',
     [

@@ -232,6 +232,23 @@ const scenes: readonly (() => void)[] = [
     shards.settle();
     must(shards.answerTo(ticket)?.kind === 'decided', 'a guest at rest never lends');
   },
+  /** 18, R67: after a restart of the guest every open loan counts as old. */
+  () => {
+    const { shards } = asked();
+    shards.restart(1);
+    shards.step(1, { kind: 'lease-requested', wishes: [{ region: 'near', forMs: 60_000 }] });
+    shards.settle((message) => message.kind === 'joint-round' || isCall(message));
+    const sends = shards.stepsOf(1).flatMap((step) => step.sends);
+    const leases = sends.filter((send) => send.kind === 'round' && send.round.lease !== null);
+    must(leases.length === 0, 'a lease was asked for under a loan of a former life');
+  },
+  /** 19, R8: an urgent write does not wait for a loan to a lesser one that is undecided. */
+  () => {
+    const { shards } = asked();
+    const ticket = shards.write(1, writeTo(['a1'], { priority: 5 }));
+    shards.settle((message) => message.kind === 'joint-round');
+    must(shards.answerTo(ticket)?.kind === 'decided', 'an urgent write waits for a lesser one');
+  },
 ];
 
 /** The scene that the seed names. */
