@@ -2,7 +2,12 @@ import { describe, expect, it } from 'vitest';
 import type { WriteRecord } from '../../shared/contracts/coordinator.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import type { StorageWrite } from '../../shared/protocol/io/ready.ts';
-import type { DecidedWrite, Stored, StoredLoan, StoredRegion } from '../../shared/protocol/io/stored.ts';
+import type {
+  DecidedWrite,
+  Stored,
+  StoredLoan,
+  StoredRegion,
+} from '../../shared/protocol/io/stored.ts';
 import { Random } from '../simulation/random.ts';
 import { Tables } from '../simulation/storage.ts';
 import { MemoryStorage } from './sqlite.ts';
@@ -24,7 +29,7 @@ class Steps {
   readonly #takesPart: boolean;
   readonly #open: TransactionOrder[] = [];
   readonly #loans: StoredLoan[] = [];
-  /** What guests have yet to acknowledge. */
+  /** The joint commits that guests have yet to acknowledge. */
   readonly #owed: { readonly transaction: TransactionOrder; readonly guest: number }[] = [];
   readonly #pairs = new Map<string, number>();
 
@@ -234,36 +239,39 @@ describe.each([1, 2, 3, 4])('storage that takes the steps of seed %i', (seed) =>
   });
 });
 
-describe.each([1, 2, 3])('storage that takes part in joint writes, with the steps of seed %i', (seed) => {
-  it('has the state of the plain tables, and finds every decision and joint commit in it', () => {
-    const random = new Random(seed);
-    const steps = new Steps(random, true);
-    const tables = new Tables();
-    const memory = new MemoryStorage();
-    let { storage } = begun(memory);
-    for (let turn = 0; turn < 200; turn += 1) {
-      const writes = steps.next();
-      storage.write(writes);
-      tables.apply(writes);
-      if (random.chance(0.1)) {
-        const next = begun(memory);
-        storage = next.storage;
-        expect(plainly(next.stored)).toEqual(plainly(tables.stored(1)));
+describe.each([1, 2, 3])(
+  'storage that takes part in joint writes, with the steps of seed %i',
+  (seed) => {
+    it('has the state of the plain tables, and finds every decision and joint commit in it', () => {
+      const random = new Random(seed);
+      const steps = new Steps(random, true);
+      const tables = new Tables();
+      const memory = new MemoryStorage();
+      let { storage } = begun(memory);
+      for (let turn = 0; turn < 200; turn += 1) {
+        const writes = steps.next();
+        storage.write(writes);
+        tables.apply(writes);
+        if (random.chance(0.1)) {
+          const next = begun(memory);
+          storage = next.storage;
+          expect(plainly(next.stored)).toEqual(plainly(tables.stored(1)));
+        }
+        const transaction = random.pick([...steps.transactions, [1, 1] as const]);
+        const [decision] = tables.decisionsOf([transaction]);
+        const [found] = storage.decisionsOf([transaction]);
+        expect(found?.keys).toEqual(decision?.keys);
+        expect(found?.otherShares).toEqual(decision?.otherShares);
+        const commit = tables.jointCommits.get(transaction.join('.')) ?? null;
+        expect(storage.jointCommits.find(transaction)).toEqual(commit);
       }
-      const transaction = random.pick([...steps.transactions, [1, 1] as const]);
-      const [decision] = tables.decisionsOf([transaction]);
-      const [found] = storage.decisionsOf([transaction]);
-      expect(found?.keys).toEqual(decision?.keys);
-      expect(found?.otherShares).toEqual(decision?.otherShares);
-      const commit = tables.jointCommits.get(transaction.join('.')) ?? null;
-      expect(storage.jointCommits.find(transaction)).toEqual(commit);
-    }
-    expect(tables.jointCommits.size).toBeGreaterThan(5);
-    expect(tables.loanCommits.size).toBeGreaterThan(5);
-    storage.prune(10 * 86_400_000, { keptMs: 0, keptWrites: 1 });
-    expect(plainly(begun(memory).stored)).toEqual(plainly(tables.stored(1)));
-  });
-});
+      expect(tables.jointCommits.size).toBeGreaterThan(5);
+      expect(tables.loanCommits.size).toBeGreaterThan(5);
+      storage.prune(10 * 86_400_000, { keptMs: 0, keptWrites: 1 });
+      expect(plainly(begun(memory).stored)).toEqual(plainly(tables.stored(1)));
+    });
+  },
+);
 
 /** The sequences of all changes, page by page. */
 function sequencesIn(storage: ReturnType<typeof begun>['storage'], newest: number) {

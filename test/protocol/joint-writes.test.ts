@@ -349,7 +349,7 @@ describe('a conclusion', () => {
 });
 
 describe('a divergence in a joint write', () => {
-  it('is told to the guests: each evicts the region that computed other results', () => {
+  it('is reported to the guests: each evicts the region that computed other results', () => {
     const shards = new ShardsHarness();
     shards.regions.get('far')?.run('SET', 'a1', 'changed around Lockstep');
     const operations = [

@@ -22,7 +22,7 @@ export interface Message {
   readonly call?: LoanCall;
   readonly round?: JointRound;
   deliver(): void;
-  /** It arrives once more, now, and nobody waits for what comes of it. */
+  /** It arrives once more, now, and nobody waits for its answer. */
   repeat(): void;
   /** It is lost; whoever waits for an answer learns that. */
   lose(): void;
@@ -273,7 +273,7 @@ export class ShardsHarness {
     this.step(to, { kind: 'loan-called', ticket, from, call, recorded });
   }
 
-  /** Adds a message. It arrives by `run`, and `give` gets what comes of it, or null if it is lost. */
+  /** Adds a message. It arrives by `run`, and `give` gets the answer, or null if it is lost. */
   #add<Result>(
     kind: Message['kind'],
     shard: number,

@@ -75,7 +75,7 @@ const scenes: readonly (() => void)[] = [
     for (const message of shards.of('conclude')) message.lose();
     const ticket = shards.ask(1, loanOf(shards).transaction);
     const early = shards.resolutionOf(ticket);
-    must(early === null, `a reader was told ${early?.kind} before home was asked`);
+    must(early === null, `a reader heard ${early?.kind} before home was asked`);
     shards.deliver('ask');
     shards.deliver('ask-answer');
     must(shards.resolutionOf(ticket)?.kind === 'committed', 'home has committed');
@@ -173,7 +173,7 @@ const scenes: readonly (() => void)[] = [
       .coreOf(1)
       .status()
       .regions.find(({ region }) => region === 'far');
-    must(far?.cause === 'diverged', 'the guest was not told of the minority');
+    must(far?.cause === 'diverged', 'the guest did not hear of the minority');
   },
   /** 13, R70: without a majority each shard blocks its own keys. */
   () => {

@@ -149,7 +149,7 @@ export class ShardInstance {
       }
       this.#world.noteStored(this.shard, ready.persist);
       this.#outputs.shift();
-      // A life may end between what it has stored and what would follow.
+      // A life may end right after it has stored a step, before anything of it leaves.
       if (this.#world.diesAfter(this, ready.persist)) return;
       this.#perform(ready);
       this.#flush();

@@ -105,7 +105,7 @@ export class ShardsWorld {
     return zombie !== undefined && this.random.chance(0.2) ? zombie : this.coordinator(shard);
   }
 
-  /** The instance dies, or is left behind; the next one begins a little later. */
+  /** The instance dies, or is left behind; the next one begins soon after. */
   crash(shard: number, livesOn = this.random.chance(this.weather.zombies)): void {
     const old = this.#instances.get(shard);
     if (old === undefined || !old.alive) return;
@@ -267,7 +267,7 @@ export class ShardsWorld {
     this.#cutUntil.set(path, this.timeline.now + forMs);
   }
 
-  /** A region goes back in time, or loses everything. One at a time, and only while every region votes everywhere. */
+  /** A region goes back in time, or loses everything. No two lack data at the same time, and each votes everywhere before. */
   lose(region: string): void {
     if (this.#isDamaged || !this.#areAllVoting) return;
     const model = this.regions.get(region);
@@ -280,7 +280,7 @@ export class ShardsWorld {
     this.#moments.set(region, []);
   }
 
-  /** True if the region may lack what it acknowledged. */
+  /** True if the region may lack writes that it acknowledged. */
   isDamaged(region: string): boolean {
     return this.#isDamaged && this.#damaged?.region === region;
   }

@@ -108,7 +108,7 @@ export class Conclusions {
     }
   }
 
-  /** Sends what is due. Called in each step, after its changes. */
+  /** Sends the conclusions that are due. Called in each step, after its changes. */
   advance(): void {
     const { now } = this.#parts.ready;
     for (const [key, conclusion] of this.#open) {

@@ -101,7 +101,7 @@ export class Loans {
     this.#parts.attempts.requestBatch();
   }
 
-  /** Lends what was asked for in this step without waiting, or refuses it. Called in each step, after its event. */
+  /** Lends the keys that were asked for in this step without waiting, or refuses it. Called in each step, after its event. */
   lendFree(): void {
     const { transactions, pendingWrites } = this.#parts;
     for (const [key, { request, claim }] of this.#waiting) {
@@ -137,7 +137,7 @@ export class Loans {
         // It has not left, so it can be taken back.
         transactions.endLoan(loan, 'abort');
         ready.persist({ kind: 'loan-abort', transaction: loan.order, now: 0 });
-        this.#reply(waiting.tickets, { kind: 'not-now', reason: 'it has much to tell a region' });
+        this.#reply(waiting.tickets, { kind: 'not-now', reason: 'it has many decisions to send to a region' });
         continue;
       }
       const rounds = voters.map((link) => {
@@ -158,7 +158,7 @@ export class Loans {
     }
   }
 
-  /** Home tells the outcome. The acknowledgement follows a storage write in any case (R64). */
+  /** Home sends the outcome. The acknowledgement follows a storage write in any case (R64). */
   onConclusion(ticket: Ticket, conclusion: Conclusion): void {
     const { transactions, ready } = this.#parts;
     const key = formatTransactionName(conclusion.name);
@@ -175,7 +175,7 @@ export class Loans {
     this.#conclude(loan, outcome, conclusion);
   }
 
-  /** Asks the homes of loans whose conclusion is late, and takes back what late rounds carry. Called in each step. */
+  /** Asks the homes of loans whose conclusion is late, and sends the decisions of late lent rounds again. Called in each step. */
   advance(): void {
     const { links, transactions, ready, config } = this.#parts;
     for (const loan of transactions.loans) {
@@ -281,7 +281,7 @@ export class Loans {
     return null;
   }
 
-  /** A later life of a home asks: it answers for what the earlier ones have left. */
+  /** A later life of a home asks: it answers for the loans that earlier ones have left. */
   #askAboutEarlier({ shard, incarnation }: TransactionName): void {
     for (const loan of this.#parts.transactions.loans) {
       if (loan.home === shard && loan.name.incarnation < incarnation) this.askSoon(loan);

@@ -65,7 +65,7 @@ export class Joint {
   holdsOwn: boolean;
   /** Home's own keys are awaited in its queue. */
   claim: Claim | null = null;
-  /** The try has ended for a reason that may pass: the next one waits a while. */
+  /** The try has ended for a reason that may pass, so there is a pause before another try. */
   pauses = false;
   /** The regions that disagreed with the majority. */
   minority: readonly RegionId[] = [];
