@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { frameOf } from './core-harness.ts';
-import { type Message, ShardsHarness } from './shards-harness.ts';
+import { type MessageBetweenShards, ShardsHarness } from './shards-harness.ts';
 
 /** Faults of one message of a joint write, or at the moment at which it would arrive. */
-const faults: Readonly<Record<string, (shards: ShardsHarness, message: Message) => void>> = {
+const faults: Readonly<Record<string, (shards: ShardsHarness, message: MessageBetweenShards) => void>> = {
   'is lost': (_, message) => message.lose(),
   'never arrives': (_, message) => message.drop(),
   'arrives twice': (_, message) => {

@@ -13,7 +13,7 @@ import { noHorizon, SimulatedStorage, type Tables } from '../simulation/storage.
 import { CheckedCore } from './checked-core.ts';
 
 /** Something on its way: it is delivered, or lost, as the test says. */
-export interface Message {
+export interface MessageBetweenShards {
   readonly kind: LoanCall['kind'] | `${LoanCall['kind']}-answer` | 'joint-round' | 'round';
   /** The shard that sent it, or gets it as an answer. */
   readonly shard: number;
@@ -61,7 +61,7 @@ export function shardOf(key: string): number {
 export class ShardsHarness {
   now = 1_000_000;
   readonly regions = new Map<RegionId, RegionModel>();
-  readonly messages: Message[] = [];
+  readonly messages: MessageBetweenShards[] = [];
   readonly #storages: readonly SimulatedStorage[];
   readonly #lives = new Map<number, Life>();
   readonly #answers = new Map<number, CoordinatorReply>();
@@ -164,19 +164,19 @@ export class ShardsHarness {
   }
 
   /** The messages of a kind that are on their way. */
-  of(kind: Message['kind'], shard: number | null = null): readonly Message[] {
+  of(kind: MessageBetweenShards['kind'], shard: number | null = null): readonly MessageBetweenShards[] {
     return this.messages.filter(
       (message) => message.kind === kind && (shard === null || message.shard === shard),
     );
   }
 
   /** Delivers every message of a kind that is on its way now. */
-  deliver(kind: Message['kind']): void {
+  deliver(kind: MessageBetweenShards['kind']): void {
     for (const message of this.of(kind)) message.deliver();
   }
 
   /** Delivers messages, and moves the clock past the time for which commits linger, until nothing is on its way. */
-  settle(except: (message: Message) => boolean = () => false): void {
+  settle(except: (message: MessageBetweenShards) => boolean = () => false): void {
     for (let turn = 0; turn < 400; turn += 1) {
       const next = this.messages.find((message) => !except(message));
       if (next !== undefined) next.deliver();
@@ -275,10 +275,10 @@ export class ShardsHarness {
 
   /** Adds a message. It arrives by `run`, and `give` gets the answer, or null if it is lost. */
   #add<Result>(
-    kind: Message['kind'],
+    kind: MessageBetweenShards['kind'],
     shard: number,
     to: number | RegionId,
-    content: Pick<Message, 'call' | 'round'>,
+    content: Pick<MessageBetweenShards, 'call' | 'round'>,
     run: () => Result,
     give: (result: Result | null) => void,
   ): void {
@@ -288,7 +288,7 @@ export class ShardsHarness {
       this.messages.splice(at, 1);
       end();
     };
-    const message: Message = {
+    const message: MessageBetweenShards = {
       kind,
       shard,
       to,

@@ -3,7 +3,7 @@ import type { Conclusion, LoanCall } from '../../shared/contracts/loans.ts';
 import { limits } from '../../shared/limits.ts';
 import type { StoredLoan } from '../../shared/protocol/io/stored.ts';
 import { frameOf } from '../protocol/core-harness.ts';
-import { type Message, ShardsHarness } from '../protocol/shards-harness.ts';
+import { type MessageBetweenShards, ShardsHarness } from '../protocol/shards-harness.ts';
 
 /**
  * Scenes of joint writes, by hand: cases that chance hardly ever shows, each for the rule that it names. A seed names a
@@ -41,7 +41,7 @@ const scenes: readonly (() => void)[] = [
   () => {
     const { shards } = asked();
     shards.step(1, { kind: 'lease-requested', wishes: [{ region: 'near', forMs: 60_000 }] });
-    const except = (message: Message) => message.kind === 'joint-round' || isCall(message);
+    const except = (message: MessageBetweenShards) => message.kind === 'joint-round' || isCall(message);
     shards.settle(except);
     shards.advance(limits.roundTimeoutMs + 1);
     const before = shards.stepsOf(1).length;
@@ -265,7 +265,7 @@ function writeTo(keys: readonly string[], given: Partial<WriteFrame> = {}): Writ
   return frameOf(keys, { notAfter: 1_600_000, ...given });
 }
 
-function isCall({ kind }: Message): boolean {
+function isCall({ kind }: MessageBetweenShards): boolean {
   return kind === 'join' || kind === 'conclude' || kind === 'ask';
 }
 

@@ -22,7 +22,7 @@ import { generation } from './weather.ts';
 type Give = (reply: CoordinatorReply | null) => void;
 
 /** One instance of the coordinator of one shard, whose storage is durable a little later. */
-export class ShardInstance {
+export class CoordinatorOfShard {
   alive = true;
   readonly shard: number;
   readonly core: CoordinatorCore;

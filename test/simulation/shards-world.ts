@@ -5,7 +5,7 @@ import { keyOf } from '../../shared/ids.ts';
 import type { StorageWrite } from '../../shared/protocol/io/ready.ts';
 import { type ModelState, RegionModel } from '../region/model.ts';
 import type { Random } from './random.ts';
-import { ShardInstance } from './shards-instance.ts';
+import { CoordinatorOfShard } from './shards-instance.ts';
 import { SimulatedStorage } from './storage.ts';
 import type { Timeline } from './timeline.ts';
 
@@ -59,8 +59,8 @@ export class ShardsWorld {
   readonly skewMs = 20;
   readonly ownership = { shardOf: (key: string): number => shardOf(key, this.shards) };
   /** The living instance of each shard, and those that were left behind. */
-  readonly #instances = new Map<number, ShardInstance>();
-  readonly zombies: ShardInstance[] = [];
+  readonly #instances = new Map<number, CoordinatorOfShard>();
+  readonly zombies: CoordinatorOfShard[] = [];
   calm = false;
   /** The clock reading of each transaction, by `keyOf` for shard 0, with the shard before it for others. */
   readonly clocks = new Map<string, number>();
@@ -91,16 +91,16 @@ export class ShardsWorld {
   }
 
   /** The present coordinator of a shard; it is started if none lives. */
-  coordinator(shard: number): ShardInstance {
+  coordinator(shard: number): CoordinatorOfShard {
     const known = this.#instances.get(shard);
     if (known?.alive === true) return known;
-    const instance = new ShardInstance(this, shard);
+    const instance = new CoordinatorOfShard(this, shard);
     this.#instances.set(shard, instance);
     return instance;
   }
 
   /** The instance that a caller reaches: now and then one that was left behind. */
-  reached(shard: number): ShardInstance {
+  reached(shard: number): CoordinatorOfShard {
     const zombie = this.zombies.find((one) => one.alive && one.shard === shard);
     return zombie !== undefined && this.random.chance(0.2) ? zombie : this.coordinator(shard);
   }
@@ -120,7 +120,7 @@ export class ShardsWorld {
   }
 
   /** True if the life of `instance` ends here: something of a joint write is stored, and nothing has left. */
-  diesAfter(instance: ShardInstance, writes: readonly StorageWrite[]): boolean {
+  diesAfter(instance: CoordinatorOfShard, writes: readonly StorageWrite[]): boolean {
     if (this.calm || !this.random.chance(this.weather.crashesAtSteps)) return false;
     const isJoint = writes.some(
       (write) => ofJointWrites.has(write.kind) || (write.kind === 'commit' && 'joint' in write),
@@ -156,7 +156,7 @@ export class ShardsWorld {
   }
 
   /** One call between coordinators: each way it may be lost, late, or come twice. */
-  call(from: ShardInstance, to: number, call: LoanCall, give: (answer: LoanAnswer) => void): void {
+  call(from: CoordinatorOfShard, to: number, call: LoanCall, give: (answer: LoanAnswer) => void): void {
     const path = `s${from.shard} s${to}`;
     const arrive = () =>
       this.reached(to).loan(from.shard, call, (answer) => this.#carry(path, 4, () => give(answer)));
@@ -171,7 +171,7 @@ export class ShardsWorld {
 
   /** One request to a region. */
   exchange<Answer>(
-    from: ShardInstance | 'reader',
+    from: CoordinatorOfShard | 'reader',
     region: string,
     run: (model: RegionModel) => Answer,
     give: (answer: Answer) => void,
@@ -196,7 +196,7 @@ export class ShardsWorld {
   }
 
   /** Aims at one call between coordinators; true if it does not go its usual way. */
-  #joltsCall(from: ShardInstance, to: number, arrive: () => void): boolean {
+  #joltsCall(from: CoordinatorOfShard, to: number, arrive: () => void): boolean {
     const { random, timeline } = this;
     if (this.calm || !random.chance(this.weather.jolts)) return false;
     return random.pick([
@@ -227,7 +227,7 @@ export class ShardsWorld {
   }
 
   /** Aims at one joint write, as its round leaves for a region. */
-  jolt(home: ShardInstance, region: string, round: JointRound): void {
+  jolt(home: CoordinatorOfShard, region: string, round: JointRound): void {
     const { random, timeline } = this;
     if (this.calm || !random.chance(this.weather.jolts)) return;
     const guests = round.rounds.slice(1).map(({ shard }) => shard);

@@ -187,7 +187,7 @@ export class Loans {
       for (const [number, { sentAt, isOverdue }] of link.lent) {
         if (isOverdue === true) continue;
         const givenUpAt = sentAt + config.roundTimeoutMs;
-        if (givenUpAt <= ready.now) link.giveUpLent(number);
+        if (givenUpAt <= ready.now) link.lent.giveUp(number);
         else ready.schedule(givenUpAt);
       }
     }
@@ -319,7 +319,7 @@ export class Loans {
     const { transactions, links, ready, attempts, members } = this.#parts;
     const flights = links.all.flatMap((link) => {
       const number = loan.rounds.get(link.region);
-      const flight = number === undefined ? null : link.landLent(number);
+      const flight = number === undefined ? null : link.lent.land(number);
       return flight === null ? [] : [{ link, flight }];
     });
     transactions.endLoan(loan, outcome.kind);

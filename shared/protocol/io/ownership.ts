@@ -3,7 +3,7 @@ import type { ShardId } from '../../ids.ts';
 import { areAll, channelPrefix, reservedPrefix } from '../../reserved-keys.ts';
 
 /** A range of slots with their owner; both ends belong to it. */
-export interface SlotRange {
+export interface OwnedRange {
   readonly first: number;
   readonly last: number;
   readonly shard: ShardId;
@@ -16,7 +16,7 @@ export interface Ownership {
 
 /** The ownership by ranges of slots that cover every slot. */
 export function ownershipOf(
-  ranges: readonly SlotRange[],
+  ranges: readonly OwnedRange[],
   slotOf: (key: string) => number,
 ): Ownership {
   return {
