@@ -14,6 +14,7 @@ import type { RoundHead } from '../regions/region-data.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import type { Claim } from '../transactions/admission.ts';
 import { Loan } from '../transactions/loan.ts';
+import { assertLoanTransition, type LoanState } from '../transactions/loan-states.ts';
 import type { PendingConfirmations } from '../transactions/pending-confirmations.ts';
 import type { PendingWrites } from '../transactions/pending-writes.ts';
 import { Transaction } from '../transactions/transaction.ts';
@@ -45,6 +46,7 @@ interface Waiting {
   readonly tickets: Ticket[];
   /** Null: it does not wait, and is judged in this step. */
   readonly claim: Claim | null;
+  state: LoanState;
 }
 
 /**
@@ -94,7 +96,7 @@ export class Loans {
       return;
     }
     const claim = request.waitMs === null ? null : this.#claimOf(key, request, request.waitMs);
-    this.#waiting.set(key, { request, tickets: [ticket], claim });
+    this.#waiting.set(key, { request, tickets: [ticket], claim, state: 'waiting' });
     if (claim === null) return;
     pendingWrites.queue.addClaim(claim);
     ready.schedule(claim.until);
@@ -229,7 +231,7 @@ export class Loans {
       this.#refuse(key, objection);
       return;
     }
-    this.#waiting.delete(key);
+    this.#leave(key, waiting, 'grant', 'lent');
     const { transactions, ready } = this.#parts;
     const { name, keys, priority } = waiting.request;
     const stored = { transaction: transactions.nextOrder(), name, keys };
@@ -242,10 +244,17 @@ export class Loans {
   #refuse(key: string, reply: LoanReply): void {
     const waiting = this.#waiting.get(key);
     if (waiting === undefined) return;
-    this.#waiting.delete(key);
+    this.#leave(key, waiting, 'refuse', 'refused');
     if (waiting.claim !== null) this.#parts.pendingWrites.queue.removeClaim(waiting.claim);
     this.#reply(waiting.tickets, reply);
     this.#parts.attempts.requestBatch();
+  }
+
+  /** A request waits no longer. */
+  #leave(key: string, waiting: Waiting, by: 'grant' | 'refuse', next: LoanState): void {
+    assertLoanTransition(by, waiting.state, next);
+    waiting.state = next;
+    this.#waiting.delete(key);
   }
 
   #reply(tickets: readonly Ticket[], reply: LoanReply): void {
