@@ -3,7 +3,9 @@ import { frameOf } from './core-harness.ts';
 import { type MessageBetweenShards, ShardsHarness } from './shards-harness.ts';
 
 /** Faults of one message of a joint write, or at the moment at which it would arrive. */
-const faults: Readonly<Record<string, (shards: ShardsHarness, message: MessageBetweenShards) => void>> = {
+const faults: Readonly<
+  Record<string, (shards: ShardsHarness, message: MessageBetweenShards) => void>
+> = {
   'is lost': (_, message) => message.lose(),
   'never arrives': (_, message) => message.drop(),
   'arrives twice': (_, message) => {

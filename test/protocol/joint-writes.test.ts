@@ -272,7 +272,8 @@ describe('a loan', () => {
   it('keeps the guest from renewing a lease once it is old', () => {
     const { shards } = asked();
     shards.step(1, { kind: 'lease-requested', wishes: [{ region: 'near', forMs: 60_000 }] });
-    const except = (message: MessageBetweenShards) => message.kind === 'joint-round' || isCall(message);
+    const except = (message: MessageBetweenShards) =>
+      message.kind === 'joint-round' || isCall(message);
     shards.settle(except);
     shards.advance(limits.roundTimeoutMs + 1);
     const before = shards.stepsOf(1).length;

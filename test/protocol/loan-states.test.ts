@@ -23,7 +23,9 @@ describe('the states of a loan', () => {
       ['abort', ['aborted']],
     ]);
     expect(() => assertLoanTransition('refuse', 'lent', 'refused')).toThrow(InvariantViolation);
-    expect(() => assertLoanTransition('commit', 'waiting', 'committed')).toThrow(InvariantViolation);
+    expect(() => assertLoanTransition('commit', 'waiting', 'committed')).toThrow(
+      InvariantViolation,
+    );
     expect(() => assertLoanTransition('abort', 'committed', 'aborted')).toThrow(InvariantViolation);
   });
 });

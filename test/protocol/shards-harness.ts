@@ -164,7 +164,10 @@ export class ShardsHarness {
   }
 
   /** The messages of a kind that are on their way. */
-  of(kind: MessageBetweenShards['kind'], shard: number | null = null): readonly MessageBetweenShards[] {
+  of(
+    kind: MessageBetweenShards['kind'],
+    shard: number | null = null,
+  ): readonly MessageBetweenShards[] {
     return this.messages.filter(
       (message) => message.kind === kind && (shard === null || message.shard === shard),
     );

@@ -1,8 +1,9 @@
 /** The copies and digests of the region model. */
-import type { ShardId } from '../../shared/ids.ts';
+
 import { createHash } from 'node:crypto';
 import type { Bytes } from '../../shared/contracts/bytes.ts';
 import type { CopyForm, CopyItem, CopyKey, CopyReply } from '../../shared/contracts/round.ts';
+import type { ShardId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Entry, Keys, Value } from './commands.ts';
 import { bytesOf, textOf } from './replies.ts';

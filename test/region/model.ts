@@ -326,7 +326,10 @@ export class RegionModel {
         shard.head = { ...head, copyNumber: step.number };
         return { kind: 'written', failed: this.#writeItems(step.data, shard.pieces) };
       case 'list':
-        return { kind: 'listed', ...keysAfter(ownedBy(this.#live(), this.#ownerOf, round.shard), step.cursor, step.count) };
+        return {
+          kind: 'listed',
+          ...keysAfter(ownedBy(this.#live(), this.#ownerOf, round.shard), step.cursor, step.count),
+        };
       case 'read':
         return {
           kind: 'read',
@@ -335,7 +338,11 @@ export class RegionModel {
           total: null,
         };
       case 'scan': {
-        const { keys, cursor } = keysAfter(ownedBy(this.#live(), this.#ownerOf, round.shard), step.cursor, step.count);
+        const { keys, cursor } = keysAfter(
+          ownedBy(this.#live(), this.#ownerOf, round.shard),
+          step.cursor,
+          step.count,
+        );
         const wanted = keys.map((key) => ({ key, from: '' }));
         const read = this.#readForCopy(wanted, step.form, shard);
         return { kind: 'read', ...read, cursor, total: this.#data.size };

@@ -41,7 +41,8 @@ const scenes: readonly (() => void)[] = [
   () => {
     const { shards } = asked();
     shards.step(1, { kind: 'lease-requested', wishes: [{ region: 'near', forMs: 60_000 }] });
-    const except = (message: MessageBetweenShards) => message.kind === 'joint-round' || isCall(message);
+    const except = (message: MessageBetweenShards) =>
+      message.kind === 'joint-round' || isCall(message);
     shards.settle(except);
     shards.advance(limits.roundTimeoutMs + 1);
     const before = shards.stepsOf(1).length;

@@ -314,7 +314,8 @@ export class ShardsWorkload {
     const { durable } = this.#world.storages.of(shard);
     if (durable.loans.size > 0) throw new Error(`shard ${shard} is left with a loan`);
     for (const { transaction, unacknowledged } of durable.jointCommits.values()) {
-      if (unacknowledged.length > 0) throw new Error(`${transaction} of ${shard} was never concluded`);
+      if (unacknowledged.length > 0)
+        throw new Error(`${transaction} of ${shard} was never concluded`);
     }
     for (const { confirmed, transaction } of durable.commits.values()) {
       if (!confirmed) throw new Error(`${transaction} of ${shard} was never confirmed`);

@@ -156,7 +156,12 @@ export class ShardsWorld {
   }
 
   /** One call between coordinators: each way it may be lost, late, or come twice. */
-  call(from: CoordinatorOfShard, to: number, call: LoanCall, give: (answer: LoanAnswer) => void): void {
+  call(
+    from: CoordinatorOfShard,
+    to: number,
+    call: LoanCall,
+    give: (answer: LoanAnswer) => void,
+  ): void {
     const path = `s${from.shard} s${to}`;
     const arrive = () =>
       this.reached(to).loan(from.shard, call, (answer) => this.#carry(path, 4, () => give(answer)));

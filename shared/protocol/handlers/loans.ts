@@ -139,7 +139,10 @@ export class Loans {
         // It has not left, so it can be taken back.
         transactions.endLoan(loan, 'abort');
         ready.persist({ kind: 'loan-abort', transaction: loan.order, now: 0 });
-        this.#reply(waiting.tickets, { kind: 'not-now', reason: 'it has many decisions to send to a region' });
+        this.#reply(waiting.tickets, {
+          kind: 'not-now',
+          reason: 'it has many decisions to send to a region',
+        });
         continue;
       }
       const rounds = voters.map((link) => {

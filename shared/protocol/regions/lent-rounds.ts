@@ -1,4 +1,4 @@
-import { RoundsInFlight, type Flight } from './rounds-in-flight.ts';
+import { type Flight, RoundsInFlight } from './rounds-in-flight.ts';
 import type { UnacknowledgedDecisions } from './unacknowledged.ts';
 
 /** The rounds of one region that were lent to homes of joint transactions (rule R62). They take no connection here. */
