@@ -158,6 +158,15 @@ assert(
 );
 assert(limits.restAfterMs < limits.alarmMs, 'a rest is stored before the last alarm of a write');
 assert(limits.retryBackoffMinMs < limits.retryBackoffMaxMs, 'the pauses between attempts grow');
+assert(limits.loanBackoffMinMs < limits.loanBackoffMaxMs, 'the pauses between calls grow');
+assert(
+  limits.loanWaitMs < limits.loanRequestTimeoutMs,
+  'a request for a loan is answered before its caller gives it up',
+);
+assert(
+  limits.loanEndWaitMs > limits.leaseTtlMs + limits.leaseDriftMs,
+  'an eviction that waits for its lease leaves time to end open loans',
+);
 assert(
   limits.requestStoredBytes + limits.outcomeBytes + limits.recordBytes < limits.rowBytes,
   'a request, its replies and its record fit a row of the platform together',

@@ -44,7 +44,7 @@ export type LoanReply =
   /** It cannot lend for the moment. */
   | { readonly kind: 'not-now'; readonly reason: string };
 
-/** The parts of a joint commit that home tells its guests. */
+/** The parts of a joint commit that home sends to its guests. */
 export interface JointCommit {
   /** All shares, home's first. */
   readonly shares: readonly Share[];
@@ -58,7 +58,7 @@ export type JointOutcome =
   /** Nothing is applied: it was given up, or a check failed. */
   | { readonly kind: 'abort' };
 
-/** Home tells a guest the outcome. It is acknowledged by, or after, a storage write. */
+/** Home sends a guest the outcome. It is acknowledged by, or after, a storage write. */
 export interface Conclusion {
   readonly name: TransactionName;
   /** The order of the loan. Null, of an abort: home does not know of a loan, but there may be one. */

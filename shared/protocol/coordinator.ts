@@ -387,7 +387,7 @@ export class CoordinatorCore implements CoordinatorView {
     this.#attempts.requestBatch();
   }
 
-  /** Another coordinator calls: a home that asks for keys or tells an outcome, or a guest that asks for one. */
+  /** Another coordinator calls: a home that asks for keys or sends an outcome, or a guest that asks for one. */
   #onLoanCall({ ticket, from, call, recorded }: Event<'loan-called'>): void {
     switch (call.kind) {
       case 'join':

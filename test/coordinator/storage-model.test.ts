@@ -2,7 +2,12 @@ import { describe, expect, it } from 'vitest';
 import type { WriteRecord } from '../../shared/contracts/coordinator.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import type { StorageWrite } from '../../shared/protocol/io/ready.ts';
-import type { DecidedWrite, Stored, StoredRegion } from '../../shared/protocol/io/stored.ts';
+import type {
+  DecidedWrite,
+  Stored,
+  StoredLoan,
+  StoredRegion,
+} from '../../shared/protocol/io/stored.ts';
 import { Random } from '../simulation/random.ts';
 import { Tables } from '../simulation/storage.ts';
 import { MemoryStorage } from './sqlite.ts';
@@ -21,11 +26,17 @@ class Steps {
   readonly transactions: TransactionOrder[] = [];
   readonly records: WriteRecord[] = [];
   readonly #random: Random;
+  readonly #takesPart: boolean;
   readonly #open: TransactionOrder[] = [];
+  readonly #loans: StoredLoan[] = [];
+  /** The joint commits that guests have yet to acknowledge. */
+  readonly #owed: { readonly transaction: TransactionOrder; readonly guest: number }[] = [];
   readonly #pairs = new Map<string, number>();
 
-  constructor(random: Random) {
+  /** `takesPart`: in joint writes too. */
+  constructor(random: Random, takesPart = false) {
     this.#random = random;
+    this.#takesPart = takesPart;
   }
 
   /** The storage writes of a step. */
@@ -35,6 +46,7 @@ class Steps {
     const writes: StorageWrite[] = [];
     for (let count = random.between(0, 2); count > 0; count -= 1) writes.push(this.#commit());
     if (random.chance(0.2)) writes.push(this.#reject());
+    if (this.#takesPart && random.chance(0.3)) writes.push(...this.#joint());
     if (random.chance(0.7)) writes.push(...this.#confirm());
     if (random.chance(0.3)) writes.push(this.#region());
     if (random.chance(0.05)) writes.push({ kind: 'rest', isResting: random.chance(0.5) });
@@ -62,7 +74,42 @@ class Steps {
     this.transactions.push(transaction);
     const missedBy = random.chance(0.02) ? ['gone'] : [];
     const { sequence, now } = this;
-    return { kind: 'commit', transaction, keys, writes, sequence, now, missedBy };
+    const commit = { kind: 'commit', transaction, keys, writes, sequence, now, missedBy } as const;
+    if (!this.#takesPart || !random.chance(0.2)) return commit;
+    const guests = random.pick([[1], [1, 2]]);
+    const own = { shard: 0, transaction, keys };
+    const others = guests.map((shard) => ({ shard, transaction: [9, 9] as const, keys: ['g'] }));
+    this.#owed.push(...guests.map((guest) => ({ transaction, guest })));
+    const shares = [own, ...others];
+    return { ...commit, joint: { transaction, shares, sequence, now, unacknowledged: guests } };
+  }
+
+  /** A loan is given or concluded, or a guest acknowledges. */
+  #joint(): readonly StorageWrite[] {
+    const random = this.#random;
+    const owed = this.#owed.splice(random.between(0, this.#owed.length), 2);
+    const acknowledged = owed.map((one) => ({ kind: 'guest-acknowledged', ...one }) as const);
+    if (random.chance(0.5)) {
+      this.number += 1;
+      const name = { shard: 3, birth: 7, incarnation: 1, sequence: this.number };
+      const loan: StoredLoan = { transaction: [1, this.number], name, keys: ['l', '漢'] };
+      this.#loans.push(loan);
+      return [...acknowledged, { kind: 'lend', loan }];
+    }
+    const [loan] = this.#loans.splice(random.between(0, this.#loans.length), 1);
+    if (loan === undefined) return acknowledged;
+    const { transaction, name, keys } = loan;
+    if (random.chance(0.4)) {
+      return [...acknowledged, { kind: 'loan-abort', transaction, now: this.now }];
+    }
+    this.sequence += 1;
+    this.#open.push(transaction);
+    this.transactions.push(transaction);
+    const otherShares = [{ shard: 3, transaction: [1, name.sequence] as const, keys: ['h'] }];
+    const { sequence, now } = this;
+    const commit = { kind: 'loan-commit', transaction, name, keys, otherShares } as const;
+    const missedBy = random.chance(0.02) ? ['gone'] : [];
+    return [...acknowledged, { ...commit, sequence, homeSequence: 5, at: now, now, missedBy }];
   }
 
   #committed(transaction: TransactionOrder, keys: readonly string[]): DecidedWrite {
@@ -134,11 +181,14 @@ class Steps {
 
 /** The state in one form: regions and keys in order, and of writes only the fields that storage has to keep. */
 function plainly({ unconfirmed, regions, missed, blocked, ...state }: Stored) {
+  const { loans = [], jointCommits = [] } = state;
   const { epoch, sequence, now, isResting } = state;
   return {
     ...{ epoch, sequence, now, isResting },
-    unconfirmed: unconfirmed.map(({ transaction, keys, sequence: last, writes }) => ({
-      ...{ transaction, keys, last },
+    loans,
+    jointCommits: jointCommits.toSorted((a, b) => a.sequence - b.sequence),
+    unconfirmed: unconfirmed.map(({ transaction, keys, otherShares, sequence: last, writes }) => ({
+      ...{ transaction, keys, otherShares, last },
       writes: writes.map(({ record, keys: own, commands, callback }) => ({
         ...{ record, own, commands, callback },
       })),
@@ -188,6 +238,40 @@ describe.each([1, 2, 3, 4])('storage that takes the steps of seed %i', (seed) =>
     expect(plainly(begun(memory).stored)).toEqual(plainly(tables.stored(1)));
   });
 });
+
+describe.each([1, 2, 3])(
+  'storage that takes part in joint writes, with the steps of seed %i',
+  (seed) => {
+    it('has the state of the plain tables, and finds every decision and joint commit in it', () => {
+      const random = new Random(seed);
+      const steps = new Steps(random, true);
+      const tables = new Tables();
+      const memory = new MemoryStorage();
+      let { storage } = begun(memory);
+      for (let turn = 0; turn < 200; turn += 1) {
+        const writes = steps.next();
+        storage.write(writes);
+        tables.apply(writes);
+        if (random.chance(0.1)) {
+          const next = begun(memory);
+          storage = next.storage;
+          expect(plainly(next.stored)).toEqual(plainly(tables.stored(1)));
+        }
+        const transaction = random.pick([...steps.transactions, [1, 1] as const]);
+        const [decision] = tables.decisionsOf([transaction]);
+        const [found] = storage.decisionsOf([transaction]);
+        expect(found?.keys).toEqual(decision?.keys);
+        expect(found?.otherShares).toEqual(decision?.otherShares);
+        const commit = tables.jointCommits.get(transaction.join('.')) ?? null;
+        expect(storage.jointCommits.find(transaction)).toEqual(commit);
+      }
+      expect(tables.jointCommits.size).toBeGreaterThan(5);
+      expect(tables.loanCommits.size).toBeGreaterThan(5);
+      storage.prune(10 * 86_400_000, { keptMs: 0, keptWrites: 1 });
+      expect(plainly(begun(memory).stored)).toEqual(plainly(tables.stored(1)));
+    });
+  },
+);
 
 /** The sequences of all changes, page by page. */
 function sequencesIn(storage: ReturnType<typeof begun>['storage'], newest: number) {

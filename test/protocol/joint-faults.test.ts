@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { frameOf } from './core-harness.ts';
-import { type Message, ShardsHarness } from './shards-harness.ts';
+import { type MessageBetweenShards, ShardsHarness } from './shards-harness.ts';
 
-/** What happens to one message of a joint write, or at the moment at which it would arrive. */
-const faults: Readonly<Record<string, (shards: ShardsHarness, message: Message) => void>> = {
+/** Faults of one message of a joint write, or at the moment at which it would arrive. */
+const faults: Readonly<
+  Record<string, (shards: ShardsHarness, message: MessageBetweenShards) => void>
+> = {
   'is lost': (_, message) => message.lose(),
   'never arrives': (_, message) => message.drop(),
   'arrives twice': (_, message) => {
@@ -57,7 +59,7 @@ const faults: Readonly<Record<string, (shards: ShardsHarness, message: Message) 
   },
 };
 
-/** The messages of one joint write, and of what follows from it. */
+/** The messages of one joint write, and those that follow from it. */
 const messagesMost = 24;
 
 function writeTo(keys: readonly string[]) {

@@ -3,14 +3,14 @@ import type { WriteFrame } from '../../shared/contracts/frame.ts';
 import type { Conclusion, LoanCall } from '../../shared/contracts/loans.ts';
 import { limits } from '../../shared/limits.ts';
 import { frameOf } from './core-harness.ts';
-import { type Message, ShardsHarness } from './shards-harness.ts';
+import { type MessageBetweenShards, ShardsHarness } from './shards-harness.ts';
 
 /** A write to these keys that may take a minute. */
 function writeTo(keys: readonly string[], given: Partial<WriteFrame> = {}): WriteFrame {
   return frameOf(keys, { notAfter: 1_060_000, ...given });
 }
 
-function isCall({ kind }: Message): boolean {
+function isCall({ kind }: MessageBetweenShards): boolean {
   return kind === 'join' || kind === 'conclude' || kind === 'ask';
 }
 
@@ -272,7 +272,8 @@ describe('a loan', () => {
   it('keeps the guest from renewing a lease once it is old', () => {
     const { shards } = asked();
     shards.step(1, { kind: 'lease-requested', wishes: [{ region: 'near', forMs: 60_000 }] });
-    const except = (message: Message) => message.kind === 'joint-round' || isCall(message);
+    const except = (message: MessageBetweenShards) =>
+      message.kind === 'joint-round' || isCall(message);
     shards.settle(except);
     shards.advance(limits.roundTimeoutMs + 1);
     const before = shards.stepsOf(1).length;
@@ -349,7 +350,7 @@ describe('a conclusion', () => {
 });
 
 describe('a divergence in a joint write', () => {
-  it('is told to the guests: each evicts the region that computed other results', () => {
+  it('is reported to the guests: each evicts the region that computed other results', () => {
     const shards = new ShardsHarness();
     shards.regions.get('far')?.run('SET', 'a1', 'changed around Lockstep');
     const operations = [

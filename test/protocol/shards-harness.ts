@@ -15,7 +15,7 @@ import { CheckedCore } from './checked-core.ts';
 import { mapByDigit, ownerOfKey } from './keys-by-digit.ts';
 
 /** Something on its way: it is delivered, or lost, as the test says. */
-export interface Message {
+export interface MessageBetweenShards {
   readonly kind: LoanCall['kind'] | `${LoanCall['kind']}-answer` | 'joint-round' | 'round';
   /** The shard that sent it, or gets it as an answer. */
   readonly shard: number;
@@ -24,7 +24,7 @@ export interface Message {
   readonly call?: LoanCall;
   readonly round?: JointRound;
   deliver(): void;
-  /** It arrives once more, now, and nobody waits for what comes of it. */
+  /** It arrives once more, now, and nobody waits for its answer. */
   repeat(): void;
   /** It is lost; whoever waits for an answer learns that. */
   lose(): void;
@@ -58,7 +58,7 @@ class Life {
 export class ShardsHarness {
   now = 1_000_000;
   readonly regions = new Map<RegionId, RegionModel>();
-  readonly messages: Message[] = [];
+  readonly messages: MessageBetweenShards[] = [];
   readonly #storages: readonly SimulatedStorage[];
   readonly #lives = new Map<number, Life>();
   readonly #answers = new Map<number, CoordinatorReply>();
@@ -165,19 +165,22 @@ export class ShardsHarness {
   }
 
   /** The messages of a kind that are on their way. */
-  of(kind: Message['kind'], shard: number | null = null): readonly Message[] {
+  of(
+    kind: MessageBetweenShards['kind'],
+    shard: number | null = null,
+  ): readonly MessageBetweenShards[] {
     return this.messages.filter(
       (message) => message.kind === kind && (shard === null || message.shard === shard),
     );
   }
 
   /** Delivers every message of a kind that is on its way now. */
-  deliver(kind: Message['kind']): void {
+  deliver(kind: MessageBetweenShards['kind']): void {
     for (const message of this.of(kind)) message.deliver();
   }
 
   /** Delivers messages, and moves the clock past the time for which commits linger, until nothing is on its way. */
-  settle(except: (message: Message) => boolean = () => false): void {
+  settle(except: (message: MessageBetweenShards) => boolean = () => false): void {
     for (let turn = 0; turn < 400; turn += 1) {
       const next = this.messages.find((message) => !except(message));
       if (next !== undefined) next.deliver();
@@ -274,12 +277,12 @@ export class ShardsHarness {
     this.step(to, { kind: 'loan-called', ticket, from, call, recorded });
   }
 
-  /** Adds a message. It arrives by `run`, and `give` gets what comes of it, or null if it is lost. */
+  /** Adds a message. It arrives by `run`, and `give` gets the answer, or null if it is lost. */
   #add<Result>(
-    kind: Message['kind'],
+    kind: MessageBetweenShards['kind'],
     shard: number,
     to: number | RegionId,
-    content: Pick<Message, 'call' | 'round'>,
+    content: Pick<MessageBetweenShards, 'call' | 'round'>,
     run: () => Result,
     give: (result: Result | null) => void,
   ): void {
@@ -289,7 +292,7 @@ export class ShardsHarness {
       this.messages.splice(at, 1);
       end();
     };
-    const message: Message = {
+    const message: MessageBetweenShards = {
       kind,
       shard,
       to,

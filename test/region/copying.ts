@@ -1,7 +1,9 @@
 /** The copies and digests of the region model. */
+
 import { createHash } from 'node:crypto';
 import type { Bytes } from '../../shared/contracts/bytes.ts';
 import type { CopyForm, CopyItem, CopyKey, CopyReply } from '../../shared/contracts/round.ts';
+import type { ShardId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Entry, Keys, Value } from './commands.ts';
 import { bytesOf, textOf } from './replies.ts';
@@ -183,4 +185,26 @@ export function digestOfEntry({ value, expiry }: Entry): string {
   return createHash('sha1')
     .update(JSON.stringify([value.type, expiry, sorted]))
     .digest('hex');
+}
+
+/** The owner of each key, if copies and counts are bound to the keys of their shard; null: they see every key. */
+export type OwnerOf = ((key: string) => ShardId) | null;
+
+/** The keys of one shard. */
+export function ownedBy(
+  live: ReadonlyMap<string, Entry>,
+  ownerOf: OwnerOf,
+  shard: ShardId,
+): ReadonlyMap<string, Entry> {
+  return ownerOf === null ? live : new Map([...live].filter(([key]) => ownerOf(key) === shard));
+}
+
+/** The number of users' keys of one shard. */
+export function countOwned(
+  live: ReadonlyMap<string, Entry>,
+  ownerOf: OwnerOf,
+  shard: ShardId,
+): number {
+  const keys = [...ownedBy(live, ownerOf, shard).keys()];
+  return keys.filter((key) => !key.startsWith('lockstep:')).length;
 }

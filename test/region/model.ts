@@ -35,10 +35,13 @@ import { limits } from '../../shared/limits.ts';
 import { type Entry, hasExpired, type Keys, runCommand } from './commands.ts';
 import {
   charactersOf,
+  countOwned,
   digestOfEntry,
   isRemoval,
   keyOfItem,
   keysAfter,
+  type OwnerOf,
+  ownedBy,
   type Pieces,
   readForCopy,
   writeItem,
@@ -92,8 +95,7 @@ export class RegionModel {
   memory = Number.POSITIVE_INFINITY;
   readonly #clock: () => number;
   readonly #dumps: boolean;
-  /** The owner of each key, if copies and counts are bound to the keys of their shard; null: they see every key. */
-  readonly #ownerOf: ((key: string) => ShardId) | null;
+  readonly #ownerOf: OwnerOf;
   /** Bytes of the outcomes in the round so far. */
   #answered = 0;
   #data = new Map<string, Entry>();
@@ -104,11 +106,7 @@ export class RegionModel {
   /**
    * `clock` is the region's own, in ms since the epoch. Without `dumps` it rejects values in a server's dump format.
    */
-  constructor(
-    clock: () => number,
-    dumps = true,
-    ownerOf: ((key: string) => ShardId) | null = null,
-  ) {
+  constructor(clock: () => number, dumps = true, ownerOf: OwnerOf = null) {
     this.#clock = clock;
     this.#dumps = dumps;
     this.#ownerOf = ownerOf;
@@ -237,7 +235,7 @@ export class RegionModel {
     clock: number,
   ): Begun | { readonly refusal: Refusal } {
     const shard = this.#shardOf(round.shard);
-    const keys = this.#countKeys(round.shard);
+    const keys = countOwned(this.#live(), this.#ownerOf, round.shard);
     const stored = headFor(shard.head, round, keys);
     const refusal = refusalOf(stored, round, keys);
     if (stored === null || refusal !== null) {
@@ -328,7 +326,10 @@ export class RegionModel {
         shard.head = { ...head, copyNumber: step.number };
         return { kind: 'written', failed: this.#writeItems(step.data, shard.pieces) };
       case 'list':
-        return { kind: 'listed', ...keysAfter(this.#liveOf(round.shard), step.cursor, step.count) };
+        return {
+          kind: 'listed',
+          ...keysAfter(ownedBy(this.#live(), this.#ownerOf, round.shard), step.cursor, step.count),
+        };
       case 'read':
         return {
           kind: 'read',
@@ -337,7 +338,11 @@ export class RegionModel {
           total: null,
         };
       case 'scan': {
-        const { keys, cursor } = keysAfter(this.#liveOf(round.shard), step.cursor, step.count);
+        const { keys, cursor } = keysAfter(
+          ownedBy(this.#live(), this.#ownerOf, round.shard),
+          step.cursor,
+          step.count,
+        );
         const wanted = keys.map((key) => ({ key, from: '' }));
         const read = this.#readForCopy(wanted, step.form, shard);
         return { kind: 'read', ...read, cursor, total: this.#data.size };
@@ -359,23 +364,9 @@ export class RegionModel {
     });
   }
 
-  /** The number of users' keys that have not expired, of those that the shard counts. */
-  #countKeys(shard: ShardId): number {
-    return [...this.#liveOf(shard).keys()].filter((key) => !key.startsWith('lockstep:')).length;
-  }
-
-  /** The data without expired keys, and without the keys of other shards. */
-  #liveOf(shard: ShardId): ReadonlyMap<string, Entry> {
-    const live = this.#live();
-    const ownerOf = this.#ownerOf;
-    if (ownerOf === null) return live;
-    return new Map([...live].filter(([key]) => ownerOf(key) === shard));
-  }
-
   /** The data without expired keys. */
   #live(): ReadonlyMap<string, Entry> {
-    const keys = this.#keys();
-    for (const key of [...this.#data.keys()]) keys.get(key);
+    for (const key of [...this.#data.keys()]) this.#keys().get(key);
     return this.#data;
   }
 
@@ -392,7 +383,8 @@ export class RegionModel {
     { strong, leased }: Pick<SnapshotRequest, 'strong' | 'leased'>,
   ): Refusal | { readonly kind: 'lease' } | null {
     const { head, lease } = this.#shardOf(asked.shard);
-    const refusal = refusalOf(head, asked, this.#countKeys(asked.shard));
+    const keys = countOwned(this.#live(), this.#ownerOf, asked.shard);
+    const refusal = refusalOf(head, asked, keys);
     if (refusal !== null || !strong) return refusal;
     const isCopied = head !== null && head.phase !== '';
     return isCopied || (leased && lease < this.#clock()) ? { kind: 'lease' } : null;

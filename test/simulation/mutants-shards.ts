@@ -1,7 +1,7 @@
 import type { Mutant } from './mutants.ts';
 import type { Patch } from './mutation.ts';
 
-/** R60 to R70: what keeps writes over several shards whole. */
+/** R60 to R70: the rules that keep writes over several shards whole. */
 
 const loans = 'shared/protocol/handlers/loans.ts';
 const conclusions = 'shared/protocol/handlers/conclusions.ts';
@@ -172,7 +172,7 @@ export const shardMutants: readonly Mutant[] = [
   ),
   inScene(
     'R64',
-    'home-does-not-tell-its-clock-with-an-abort',
+    'home-sends-no-clock-with-an-abort',
     [
       {
         file: conclusions,
@@ -272,7 +272,7 @@ export const shardMutants: readonly Mutant[] = [
   ),
   inScene(
     'R65',
-    'home-calls-aborted-what-is-undecided',
+    'home-gives-up-undecided-writes-in-words-alone',
     [
       {
         file: conclusions,
@@ -308,7 +308,7 @@ export const shardMutants: readonly Mutant[] = [
   ),
   inRuns(
     'R66',
-    'a-commit-is-not-told-after-a-restart',
+    'a-commit-is-not-sent-to-guests-after-a-restart',
     [
       {
         file: conclusions,
@@ -321,7 +321,7 @@ export const shardMutants: readonly Mutant[] = [
   // The guest asks as well, so it does not either.
   inRuns(
     'R66',
-    'an-outcome-is-told-once',
+    'an-outcome-is-sent-once',
     [
       {
         file: conclusions,
@@ -347,6 +347,24 @@ export const shardMutants: readonly Mutant[] = [
       },
     ],
     2,
+  ),
+  inScene(
+    'R67',
+    'loans-of-former-lives-count-as-new',
+    [
+      {
+        file: loans,
+        find: '0, Number.NEGATIVE_INFINITY, parts',
+        replace: '0, parts.ready.now, parts',
+      },
+    ],
+    18,
+  ),
+  inScene(
+    'R8',
+    'homes-are-not-asked-to-end-lesser-loans',
+    [{ file: loans, find: '        holder.preempts = priority;\n', replace: '' }],
+    19,
   ),
   inScene(
     'R68',
@@ -391,7 +409,7 @@ export const shardMutants: readonly Mutant[] = [
   ),
   inScene(
     'R70',
-    'guests-are-not-told-of-a-minority',
+    'guests-do-not-hear-of-a-minority',
     [
       {
         file: manager,
@@ -403,7 +421,7 @@ export const shardMutants: readonly Mutant[] = [
   ),
   inScene(
     'R70',
-    'guests-are-not-told-of-blocked-keys',
+    'guests-do-not-hear-of-blocked-keys',
     [
       {
         file: manager,

@@ -3,7 +3,7 @@ import type { Conclusion, LoanCall } from '../../shared/contracts/loans.ts';
 import { limits } from '../../shared/limits.ts';
 import type { StoredLoan } from '../../shared/protocol/io/stored.ts';
 import { frameOf } from '../protocol/core-harness.ts';
-import { type Message, ShardsHarness } from '../protocol/shards-harness.ts';
+import { type MessageBetweenShards, ShardsHarness } from '../protocol/shards-harness.ts';
 
 /**
  * Scenes of joint writes, by hand: cases that chance hardly ever shows, each for the rule that it names. A seed names a
@@ -41,7 +41,8 @@ const scenes: readonly (() => void)[] = [
   () => {
     const { shards } = asked();
     shards.step(1, { kind: 'lease-requested', wishes: [{ region: 'near', forMs: 60_000 }] });
-    const except = (message: Message) => message.kind === 'joint-round' || isCall(message);
+    const except = (message: MessageBetweenShards) =>
+      message.kind === 'joint-round' || isCall(message);
     shards.settle(except);
     shards.advance(limits.roundTimeoutMs + 1);
     const before = shards.stepsOf(1).length;
@@ -75,7 +76,7 @@ const scenes: readonly (() => void)[] = [
     for (const message of shards.of('conclude')) message.lose();
     const ticket = shards.ask(1, loanOf(shards).transaction);
     const early = shards.resolutionOf(ticket);
-    must(early === null, `a reader was told ${early?.kind} before home was asked`);
+    must(early === null, `a reader heard ${early?.kind} before home was asked`);
     shards.deliver('ask');
     shards.deliver('ask-answer');
     must(shards.resolutionOf(ticket)?.kind === 'committed', 'home has committed');
@@ -173,7 +174,7 @@ const scenes: readonly (() => void)[] = [
       .coreOf(1)
       .status()
       .regions.find(({ region }) => region === 'far');
-    must(far?.cause === 'diverged', 'the guest was not told of the minority');
+    must(far?.cause === 'diverged', 'the guest did not hear of the minority');
   },
   /** 13, R70: without a majority each shard blocks its own keys. */
   () => {
@@ -232,6 +233,23 @@ const scenes: readonly (() => void)[] = [
     shards.settle();
     must(shards.answerTo(ticket)?.kind === 'decided', 'a guest at rest never lends');
   },
+  /** 18, R67: after a restart of the guest every open loan counts as old. */
+  () => {
+    const { shards } = asked();
+    shards.restart(1);
+    shards.step(1, { kind: 'lease-requested', wishes: [{ region: 'near', forMs: 60_000 }] });
+    shards.settle((message) => message.kind === 'joint-round' || isCall(message));
+    const sends = shards.stepsOf(1).flatMap((step) => step.sends);
+    const leases = sends.filter((send) => send.kind === 'round' && send.round.lease !== null);
+    must(leases.length === 0, 'a lease was asked for under a loan of a former life');
+  },
+  /** 19, R8: an urgent write does not wait for a loan to a lesser one that is undecided. */
+  () => {
+    const { shards } = asked();
+    const ticket = shards.write(1, writeTo(['a1'], { priority: 5 }));
+    shards.settle((message) => message.kind === 'joint-round');
+    must(shards.answerTo(ticket)?.kind === 'decided', 'an urgent write waits for a lesser one');
+  },
 ];
 
 /** The scene that the seed names. */
@@ -248,7 +266,7 @@ function writeTo(keys: readonly string[], given: Partial<WriteFrame> = {}): Writ
   return frameOf(keys, { notAfter: 1_600_000, ...given });
 }
 
-function isCall({ kind }: Message): boolean {
+function isCall({ kind }: MessageBetweenShards): boolean {
   return kind === 'join' || kind === 'conclude' || kind === 'ask';
 }
 

@@ -23,7 +23,7 @@ import { generation } from './weather.ts';
 type Give = (reply: CoordinatorReply | null) => void;
 
 /** One instance of the coordinator of one shard, whose storage is durable a little later. */
-export class ShardInstance {
+export class CoordinatorOfShard {
   alive = true;
   readonly shard: number;
   readonly core: CoordinatorCore;
@@ -151,7 +151,7 @@ export class ShardInstance {
       }
       this.#world.noteStored(this.shard, ready.persist);
       this.#outputs.shift();
-      // A life may end between what it has stored and what would follow.
+      // A life may end right after it has stored a step, before anything of it leaves.
       if (this.#world.diesAfter(this, ready.persist)) return;
       this.#perform(ready);
       this.#flush();

@@ -121,7 +121,7 @@ export class ShardsWorkload {
     }
     const frame = this.#anyFrame();
     const keys = frame.keys.filter((key) => /^[abp]/.test(key));
-    // Who has an answer reads what was written, now and then at once.
+    // Who has an answer reads its own write, now and then at once.
     const readsBack = keys.length > 0 && random.chance(0.3);
     this.#write(frame, random.between(0, 3), () =>
       readsBack ? this.#reader.read(next, keys.slice(0, 2)) : next(),
@@ -314,7 +314,8 @@ export class ShardsWorkload {
     const { durable } = this.#world.storages.of(shard);
     if (durable.loans.size > 0) throw new Error(`shard ${shard} is left with a loan`);
     for (const { transaction, unacknowledged } of durable.jointCommits.values()) {
-      if (unacknowledged.length > 0) throw new Error(`${transaction} of ${shard} was never told`);
+      if (unacknowledged.length > 0)
+        throw new Error(`${transaction} of ${shard} was never concluded`);
     }
     for (const { confirmed, transaction } of durable.commits.values()) {
       if (!confirmed) throw new Error(`${transaction} of ${shard} was never confirmed`);

@@ -7,7 +7,7 @@ import type { ShardMap } from '../../shared/shards/shard-map.ts';
 import { mapByDigit, ownerOfKey } from '../protocol/keys-by-digit.ts';
 import { type ModelState, RegionModel } from '../region/model.ts';
 import type { Random } from './random.ts';
-import { ShardInstance } from './shards-instance.ts';
+import { CoordinatorOfShard } from './shards-instance.ts';
 import { SimulatedStorage } from './storage.ts';
 import type { Timeline } from './timeline.ts';
 
@@ -63,8 +63,8 @@ export class ShardsWorld {
   readonly map: ShardMap;
   readonly shardOf: (key: string) => ShardId;
   /** The living instance of each shard, and those that were left behind. */
-  readonly #instances = new Map<number, ShardInstance>();
-  readonly zombies: ShardInstance[] = [];
+  readonly #instances = new Map<number, CoordinatorOfShard>();
+  readonly zombies: CoordinatorOfShard[] = [];
   calm = false;
   /** The clock reading of each transaction, by `keyOf` for shard 0, with the shard before it for others. */
   readonly clocks = new Map<string, number>();
@@ -97,21 +97,21 @@ export class ShardsWorld {
   }
 
   /** The present coordinator of a shard; it is started if none lives. */
-  coordinator(shard: number): ShardInstance {
+  coordinator(shard: number): CoordinatorOfShard {
     const known = this.#instances.get(shard);
     if (known?.alive === true) return known;
-    const instance = new ShardInstance(this, shard);
+    const instance = new CoordinatorOfShard(this, shard);
     this.#instances.set(shard, instance);
     return instance;
   }
 
   /** The instance that a caller reaches: now and then one that was left behind. */
-  reached(shard: number): ShardInstance {
+  reached(shard: number): CoordinatorOfShard {
     const zombie = this.zombies.find((one) => one.alive && one.shard === shard);
     return zombie !== undefined && this.random.chance(0.2) ? zombie : this.coordinator(shard);
   }
 
-  /** The instance dies, or is left behind; the next one begins a little later. */
+  /** The instance dies, or is left behind; the next one begins soon after. */
   crash(shard: number, livesOn = this.random.chance(this.weather.zombies)): void {
     const old = this.#instances.get(shard);
     if (old === undefined || !old.alive) return;
@@ -126,7 +126,7 @@ export class ShardsWorld {
   }
 
   /** True if the life of `instance` ends here: something of a joint write is stored, and nothing has left. */
-  diesAfter(instance: ShardInstance, writes: readonly StorageWrite[]): boolean {
+  diesAfter(instance: CoordinatorOfShard, writes: readonly StorageWrite[]): boolean {
     if (this.calm || !this.random.chance(this.weather.crashesAtSteps)) return false;
     const isJoint = writes.some(
       (write) => ofJointWrites.has(write.kind) || (write.kind === 'commit' && 'joint' in write),
@@ -162,7 +162,12 @@ export class ShardsWorld {
   }
 
   /** One call between coordinators: each way it may be lost, late, or come twice. */
-  call(from: ShardInstance, to: number, call: LoanCall, give: (answer: LoanAnswer) => void): void {
+  call(
+    from: CoordinatorOfShard,
+    to: number,
+    call: LoanCall,
+    give: (answer: LoanAnswer) => void,
+  ): void {
     const path = `s${from.shard} s${to}`;
     const arrive = () =>
       this.reached(to).loan(from.shard, call, (answer) => this.#carry(path, 4, () => give(answer)));
@@ -177,7 +182,7 @@ export class ShardsWorld {
 
   /** One request to a region. */
   exchange<Answer>(
-    from: ShardInstance | 'reader',
+    from: CoordinatorOfShard | 'reader',
     region: string,
     run: (model: RegionModel) => Answer,
     give: (answer: Answer) => void,
@@ -202,7 +207,7 @@ export class ShardsWorld {
   }
 
   /** Aims at one call between coordinators; true if it does not go its usual way. */
-  #joltsCall(from: ShardInstance, to: number, arrive: () => void): boolean {
+  #joltsCall(from: CoordinatorOfShard, to: number, arrive: () => void): boolean {
     const { random, timeline } = this;
     if (this.calm || !random.chance(this.weather.jolts)) return false;
     return random.pick([
@@ -233,7 +238,7 @@ export class ShardsWorld {
   }
 
   /** Aims at one joint write, as its round leaves for a region. */
-  jolt(home: ShardInstance, region: string, round: JointRound): void {
+  jolt(home: CoordinatorOfShard, region: string, round: JointRound): void {
     const { random, timeline } = this;
     if (this.calm || !random.chance(this.weather.jolts)) return;
     const guests = round.rounds.slice(1).map(({ shard }) => shard);
@@ -273,7 +278,7 @@ export class ShardsWorld {
     this.#cutUntil.set(path, this.timeline.now + forMs);
   }
 
-  /** A region goes back in time, or loses everything. One at a time, and only while every region votes everywhere. */
+  /** A region goes back in time, or loses everything. No two lack data at the same time, and each votes everywhere before. */
   lose(region: string): void {
     if (this.#isDamaged || !this.#areAllVoting) return;
     const model = this.regions.get(region);
@@ -286,7 +291,7 @@ export class ShardsWorld {
     this.#moments.set(region, []);
   }
 
-  /** True if the region may lack what it acknowledged. */
+  /** True if the region may lack writes that it acknowledged. */
   isDamaged(region: string): boolean {
     return this.#isDamaged && this.#damaged?.region === region;
   }

@@ -43,7 +43,7 @@ export class Tables {
   readonly loans = new Map<string, StoredLoan>();
   /** By their orders. They are kept for ever; those that every guest has acknowledged have none left. */
   readonly jointCommits = new Map<string, StoredJointCommit>();
-  /** What this shard has committed as a guest: its order, with the home's name and sequence. */
+  /** The commits of this shard as a guest, by their orders. */
   readonly loanCommits = new Map<string, Extract<StorageWrite, { kind: 'loan-commit' }>>();
 
   copy(): Tables {

@@ -221,7 +221,7 @@ export class CoordinatorStorage {
     return this.#unconfirmed.has(keyOf(transaction));
   }
 
-  /** The position of the first step with a commit that is unconfirmed, or owed to a guest, or that of the next step. */
+  /** The position of the first step with a commit that is unconfirmed or lacks the acknowledgement of a guest, or that of the next step. */
   get open(): number {
     const [first = this.#log.next] = this.#unconfirmed.values();
     return Math.min(first, this.jointCommits.first ?? first);

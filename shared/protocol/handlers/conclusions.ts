@@ -108,7 +108,7 @@ export class Conclusions {
     }
   }
 
-  /** Sends what is due. Called in each step, after its changes. */
+  /** Sends the conclusions that are due. Called in each step, after its changes. */
   advance(): void {
     const { now } = this.#parts.ready;
     for (const [key, conclusion] of this.#open) {
@@ -180,7 +180,7 @@ export class Conclusions {
     blocked: readonly BlockedKey[],
   ): void {
     if (joint === null) return;
-    const asked = joint.guests.filter(({ state }) => state !== 'unasked');
+    const asked = joint.guests.filter(({ state }) => state === 'asked' || state === 'lent');
     if (asked.length === 0) return;
     const guests = asked.map(({ shard, loan, replies }) => {
       const given = Object.fromEntries(replies);

@@ -119,6 +119,8 @@ export class Joining {
       return;
     }
     if (reply?.kind !== 'lent') {
+      // Without an answer it may have lent.
+      if (reply !== null) guest.refuse();
       this.#refused(transaction, joint, guest, reply);
       return;
     }
@@ -135,7 +137,7 @@ export class Joining {
         break;
       case 'held':
         for (const part of transaction.parts) part.isOrdered = true;
-        // The first try in order follows at once: it waits where it has to.
+        // The first try in order follows at once: it waits if it has to.
         if (joint.isOrdered) this.#giveUp(transaction, joint, `other writes hold keys of ${shard}`);
         else this.#parts.attempts.abort(transaction, this.#parts.ready.now);
         break;

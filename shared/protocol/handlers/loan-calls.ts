@@ -2,7 +2,7 @@ import type { LoanAnswer, LoanCall } from '../../contracts/loans.ts';
 import type { ShardId } from '../../ids.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 
-/** The calls of this coordinator to others, and what waits for their answers. */
+/** The calls of this coordinator to others, and those who wait for their answers. */
 export class LoanCalls {
   readonly #ready: ReadyBuilder;
   readonly #open = new Map<number, (answer: LoanAnswer | null) => void>();

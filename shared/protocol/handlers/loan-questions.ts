@@ -1,5 +1,6 @@
 import type { Resolution } from '../../contracts/coordinator.ts';
 import { keyOf } from '../../ids.ts';
+import { limits } from '../../limits.ts';
 import type { CoordinatorEvent } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { Loan } from '../transactions/loan.ts';
@@ -22,6 +23,8 @@ interface OpenQuestion {
   readonly loans: readonly Loan[];
   /** How often each loan's home had said that it is undecided when the question came. */
   readonly pendings: ReadonlyMap<string, number>;
+  /** Its reader waits no longer, ms. */
+  readonly until: number;
 }
 
 /**
@@ -50,7 +53,9 @@ export class LoanQuestions {
     const pendings = new Map(
       lent.map((loan) => [keyOf(loan.order), loan.pendings + Number(loan.isAsking)]),
     );
-    this.#open.push({ question, loans: lent, pendings });
+    const until = this.#parts.ready.now + limits.timeoutMsDefault;
+    this.#open.push({ question, loans: lent, pendings, until });
+    this.#parts.ready.schedule(until);
     for (const loan of lent) loans.askSoon(loan);
     return true;
   }
@@ -61,10 +66,12 @@ export class LoanQuestions {
     this.#open = this.#open.filter((open) => !this.#answer(open));
   }
 
-  #answer({ question, loans, pendings }: OpenQuestion): boolean {
+  #answer({ question, loans, pendings, until }: OpenQuestion): boolean {
     const isKnown = (loan: Loan) =>
       loan.state !== 'lent' || loan.pendings > (pendings.get(keyOf(loan.order)) ?? 0);
-    if (!loans.every(isKnown)) {
+    const isOver = until <= this.#parts.ready.now;
+    if (!isOver && !loans.every(isKnown)) {
+      this.#parts.ready.schedule(until);
       for (const loan of loans)
         if (!isKnown(loan) && !loan.isAsking) this.#parts.loans.askAgain(loan);
       return false;
@@ -76,6 +83,8 @@ export class LoanQuestions {
         const isUndecided = this.#parts.transactions.isUndecided(order);
         return resolutionOf(order, recorded, isUndecided, horizon);
       }
+      // Nobody here knows whether it is committed: the reader has to go elsewhere.
+      if (!isKnown(loan)) return { kind: 'forgotten', transaction: order };
       if (loan.state === 'lent') return { kind: 'pending', transaction: order };
       if (loan.state !== 'committed') return { kind: 'aborted', transaction: order };
       const { keys, otherShares } = loan;

@@ -15,6 +15,7 @@ import type { RoundHead } from '../regions/region-data.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import type { Claim } from '../transactions/admission.ts';
 import { Loan } from '../transactions/loan.ts';
+import { assertLoanTransition, type LoanState } from '../transactions/loan-states.ts';
 import type { PendingConfirmations } from '../transactions/pending-confirmations.ts';
 import type { PendingWrites } from '../transactions/pending-writes.ts';
 import { Transaction } from '../transactions/transaction.ts';
@@ -47,6 +48,7 @@ interface Waiting {
   readonly tickets: Ticket[];
   /** Null: it does not wait, and is judged in this step. */
   readonly claim: Claim | null;
+  state: LoanState;
 }
 
 /**
@@ -96,14 +98,14 @@ export class Loans {
       return;
     }
     const claim = request.waitMs === null ? null : this.#claimOf(key, request, request.waitMs);
-    this.#waiting.set(key, { request, tickets: [ticket], claim });
+    this.#waiting.set(key, { request, tickets: [ticket], claim, state: 'waiting' });
     if (claim === null) return;
     pendingWrites.queue.addClaim(claim);
     ready.schedule(claim.until);
     this.#parts.attempts.requestBatch();
   }
 
-  /** Lends what was asked for in this step without waiting, or refuses it. Called in each step, after its event. */
+  /** Lends the keys that were asked for in this step without waiting, or refuses it. Called in each step, after its event. */
   lendFree(): void {
     const { transactions, pendingWrites } = this.#parts;
     for (const [key, { request, claim }] of this.#waiting) {
@@ -139,7 +141,10 @@ export class Loans {
         // It has not left, so it can be taken back.
         transactions.endLoan(loan, 'abort');
         ready.persist({ kind: 'loan-abort', transaction: loan.order, now: 0 });
-        this.#reply(waiting.tickets, { kind: 'not-now', reason: 'it has much to tell a region' });
+        this.#reply(waiting.tickets, {
+          kind: 'not-now',
+          reason: 'it has many decisions to send to a region',
+        });
         continue;
       }
       const rounds = voters.map((link) => {
@@ -160,7 +165,7 @@ export class Loans {
     }
   }
 
-  /** Home tells the outcome. The acknowledgement follows a storage write in any case (R64). */
+  /** Home sends the outcome. The acknowledgement follows a storage write in any case (R64). */
   onConclusion(ticket: Ticket, conclusion: Conclusion): void {
     const { transactions, ready } = this.#parts;
     const key = formatTransactionName(conclusion.name);
@@ -177,7 +182,7 @@ export class Loans {
     this.#conclude(loan, outcome, conclusion);
   }
 
-  /** Asks the homes of loans whose conclusion is late, and takes back what late rounds carry. Called in each step. */
+  /** Asks the homes of loans whose conclusion is late, and sends the decisions of late lent rounds again. Called in each step. */
   advance(): void {
     const { links, transactions, ready, config } = this.#parts;
     for (const loan of transactions.loans) {
@@ -189,7 +194,7 @@ export class Loans {
       for (const [number, { sentAt, isOverdue }] of link.lent) {
         if (isOverdue === true) continue;
         const givenUpAt = sentAt + config.roundTimeoutMs;
-        if (givenUpAt <= ready.now) link.giveUpLent(number);
+        if (givenUpAt <= ready.now) link.lent.giveUp(number);
         else ready.schedule(givenUpAt);
       }
     }
@@ -231,7 +236,7 @@ export class Loans {
       this.#refuse(key, objection);
       return;
     }
-    this.#waiting.delete(key);
+    this.#leave(key, waiting, 'grant', 'lent');
     const { transactions, ready } = this.#parts;
     const { name, keys, priority } = waiting.request;
     const stored = { transaction: transactions.nextOrder(), name, keys };
@@ -244,10 +249,17 @@ export class Loans {
   #refuse(key: string, reply: LoanReply): void {
     const waiting = this.#waiting.get(key);
     if (waiting === undefined) return;
-    this.#waiting.delete(key);
+    this.#leave(key, waiting, 'refuse', 'refused');
     if (waiting.claim !== null) this.#parts.pendingWrites.queue.removeClaim(waiting.claim);
     this.#reply(waiting.tickets, reply);
     this.#parts.attempts.requestBatch();
+  }
+
+  /** A request waits no longer. */
+  #leave(key: string, waiting: Waiting, by: 'grant' | 'refuse', next: LoanState): void {
+    assertLoanTransition(by, waiting.state, next);
+    waiting.state = next;
+    this.#waiting.delete(key);
   }
 
   #reply(tickets: readonly Ticket[], reply: LoanReply): void {
@@ -285,7 +297,7 @@ export class Loans {
     return null;
   }
 
-  /** A later life of a home asks: it answers for what the earlier ones have left. */
+  /** A later life of a home asks: it answers for the loans that earlier ones have left. */
   #askAboutEarlier({ shard, incarnation }: TransactionName): void {
     for (const loan of this.#parts.transactions.loans) {
       if (loan.home === shard && loan.name.incarnation < incarnation) this.askSoon(loan);
@@ -323,7 +335,7 @@ export class Loans {
     const { transactions, links, ready, attempts, members } = this.#parts;
     const flights = links.all.flatMap((link) => {
       const number = loan.rounds.get(link.region);
-      const flight = number === undefined ? null : link.landLent(number);
+      const flight = number === undefined ? null : link.lent.land(number);
       return flight === null ? [] : [{ link, flight }];
     });
     transactions.endLoan(loan, outcome.kind);

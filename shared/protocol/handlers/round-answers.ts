@@ -184,7 +184,7 @@ export class RoundAnswers {
   }
 
   /**
-   * Counts a vote on a joint transaction. What this shard's own state objects to is news about this instance; an objection
+   * Counts a vote on a joint transaction. An objection of this shard's own state is news about this instance; an objection
    * of another shard ends the try alone (rule R63).
    */
   #countJointVote(

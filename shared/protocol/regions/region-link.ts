@@ -10,6 +10,7 @@ import { limits } from '../../limits.ts';
 import type { Leaving, Membership, StoredRegion } from '../io/stored.ts';
 import type { Transaction } from '../transactions/transaction.ts';
 import { Lease } from './lease.ts';
+import { LentRounds } from './lent-rounds.ts';
 import { LossCheck } from './loss-check.ts';
 import { MissedKeyMap } from './missed-keys.ts';
 import type { Contents, RoundHead } from './region-data.ts';
@@ -44,11 +45,10 @@ export class RegionLink {
   readonly refusals = new ServerRefusals();
   readonly lossCheck = new LossCheck();
   readonly flights = new RoundsInFlight();
-  /** The rounds that were given to homes of joint transactions; they take no connection of this coordinator. */
-  readonly lent = new RoundsInFlight();
   /** No lease is renewed: a loan has been open for long (rule R67). */
   isLeasePaused = false;
   readonly unacknowledged = new UnacknowledgedDecisions();
+  readonly lent = new LentRounds(this.unacknowledged);
   /** The keys that it misses, each with its last missed sequence. Empty for a voter that stays. */
   readonly missed = new MissedKeyMap();
   /** The step of a copy that waits for a round; Copy puts it here. */
@@ -308,8 +308,7 @@ export class RegionLink {
   lendRound(number: number, head: RoundHead, nonce: string, now: number): Round {
     const { decisions, whole } = this.unacknowledged.fitting();
     assert(whole && this.canLend && this.isHealthy, 'a lent round holds all that it has to');
-    for (const decision of decisions) this.unacknowledged.carry(decision, 1);
-    this.lent.set(number, {
+    this.lent.lend(number, {
       sentAt: now,
       decisions,
       transactions: [],
@@ -322,25 +321,6 @@ export class RegionLink {
       settledMeanwhile: new Set(),
     });
     return { ...this.#roundHead(head, nonce), decisions, prepares: [], lease: null, copy: null };
-  }
-
-  /** Ends a lent round, with any result; null if it has ended. */
-  landLent(number: number): Flight | null {
-    const flight = this.lent.get(number);
-    if (flight === undefined) return null;
-    this.lent.delete(number);
-    if (flight.isOverdue !== true) {
-      for (const decision of flight.decisions) this.unacknowledged.carry(decision, -1);
-    }
-    return flight;
-  }
-
-  /** A lent round may have been lost: its decisions are sent again, and it may still end with a result. */
-  giveUpLent(number: number): void {
-    const flight = this.lent.get(number);
-    if (flight === undefined || flight.isOverdue === true) return;
-    for (const decision of flight.decisions) this.unacknowledged.carry(decision, -1);
-    this.lent.set(number, { ...flight, isOverdue: true });
   }
 
   #roundHead(head: RoundHead, nonce: string) {

@@ -42,6 +42,12 @@ export class Guest {
     this.loan = loan;
   }
 
+  /** It does not lend, so it need not hear how the try ends. */
+  refuse(): void {
+    assertGuestTransition(this.#state, 'refused');
+    this.#state = 'refused';
+  }
+
   /** Its share of the transaction, once it has lent. */
   get share(): Share {
     assert(this.loan !== null, 'a guest has a share once it has lent');
@@ -59,7 +65,7 @@ export class Joint {
   holdsOwn: boolean;
   /** Home's own keys are awaited in its queue. */
   claim: Claim | null = null;
-  /** The try has ended for a reason that may pass: the next one waits a while. */
+  /** The try has ended for a reason that may pass, so there is a pause before another try. */
   pauses = false;
   /** The regions that disagreed with the majority. */
   minority: readonly RegionId[] = [];

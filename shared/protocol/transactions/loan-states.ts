@@ -39,13 +39,16 @@ export type GuestState =
   /** It has been asked, and may have lent. */
   | 'asked'
   /** It has lent its keys. */
-  | 'lent';
+  | 'lent'
+  /** It has answered that it does not lend. */
+  | 'refused';
 
 /** The states that may follow each state. */
 export const guestTransitions: Record<GuestState, readonly GuestState[]> = {
   unasked: ['asked'],
-  asked: ['lent'],
+  asked: ['lent', 'refused'],
   lent: [],
+  refused: [],
 };
 
 /** The phase of a joint transaction at home, until it is decided. */

@@ -23,7 +23,7 @@ export class Loan {
   readonly lentAt: number;
   /** The numbers of the lent rounds by their regions. */
   readonly rounds = new Map<RegionId, number>();
-  /** What home was answered; null for a loan of a former instance. */
+  /** The answer to home; null for a loan of a former instance. */
   answer: GrantedLoan | null = null;
   /** When home is asked next, ms, and the pause after that. */
   askAt: number;

@@ -336,7 +336,7 @@ export function jointBallotOf(vote: JointVote): Ballot {
     case 'round':
       return { state: 'no', reason: `refused the round of shard ${shard}` };
     case 'decision':
-      return { state: 'no', reason: `lacks what a decision of shard ${shard} is about` };
+      return { state: 'no', reason: `lacks the locks that a decision of shard ${shard} names` };
     default: {
       const ballot = ballotOf(by);
       return ballot.state === 'yes'
