@@ -1,4 +1,4 @@
-/** Random joint rounds, plain rounds and snapshots of several shards, and the comparison of what regions answer. */
+/** Random joint rounds, plain rounds and snapshots of several shards, and the comparison of regions' answers. */
 import type { Operation } from '../../shared/contracts/frame.ts';
 import type {
   JointResult,
@@ -40,11 +40,10 @@ interface Known {
   readonly shares: readonly Share[];
 }
 
-/** What the coordinator of a shard remembers. */
+/** The memory of a shard's coordinator. */
 interface Shard {
   readonly id: number;
   readonly keys: readonly string[];
-  readonly slots: readonly SlotRange[];
   epoch: number;
   incarnation: number;
   sequence: number;
@@ -52,7 +51,7 @@ interface Shard {
   pairs: readonly RoundPair[];
 }
 
-/** A run: the regions that are compared, and what has been sent to them. */
+/** A run: the regions that are compared, and all that was sent to them. */
 export class JointRun {
   readonly #random: Random;
   readonly #regions: readonly Implementation[];
@@ -61,7 +60,7 @@ export class JointRun {
   readonly #sent: JointRound[] = [];
   #known: Known[] = [];
   #restore: (() => Promise<void>)[] | null = null;
-  /** The joint votes by kind, so that a test can tell whether it has seen them. */
+  /** The joint votes by kind, for tests that must have seen some of them. */
   readonly votes = new Map<string, number>();
 
   constructor(seed: number, regions: readonly Implementation[]) {
@@ -71,7 +70,6 @@ export class JointRun {
     this.#shards = Array.from({ length: count }, (_, id) => ({
       id: id * 3,
       keys: [`s${id}a`, `s${id}b`, `s${id}set`],
-      slots: slotsOf(id, count),
       epoch: 1,
       incarnation: 1,
       sequence: 0,
@@ -98,7 +96,7 @@ export class JointRun {
     else await this.#readJointly();
   }
 
-  /** The regions save their data, or go back to what they have saved. */
+  /** The regions save their data, or go back to their saved state. */
   async #goBack(): Promise<void> {
     if (this.#restore === null) {
       this.#restore = await Promise.all(this.#regions.map((region) => region.backupWhole()));
@@ -131,11 +129,14 @@ export class JointRun {
 
   #newJoint(): JointRound {
     const random = this.#random;
-    const isFlush = random.chance(0.05);
-    const count = isFlush ? this.#shards.length : random.between(2, this.#shards.length);
+    const isFlush = random.chance(0.08);
+    // A shard without a share of a flush owns no slots.
+    const count = random.between(isFlush ? 1 : 2, this.#shards.length);
     const shards = shuffled(this.#shards, random).slice(0, count);
     const rounds = shards.map((shard) => this.#roundFor(shard, true));
-    const shares = shards.map((shard) => this.#shareOf(shard, isFlush));
+    const shares = shards.map((shard, index) =>
+      isFlush ? this.#flushOf(shard, slotsOf(index, count)) : this.#shareOf(shard),
+    );
     this.#known.push({ shares });
     const parts = isFlush
       ? [part(flush)]
@@ -146,10 +147,13 @@ export class JointRun {
     return { rounds, prepare: { now: this.#base + random.pick([0, hour]), shares, parts } };
   }
 
-  #shareOf(shard: Shard, isFlush: boolean): Share {
+  #flushOf(shard: Shard, slots: readonly SlotRange[]): Share {
     const transaction = this.#orderOf(shard);
-    const { slots } = shard;
-    if (isFlush) return { shard: shard.id, transaction, keys: [everyKey, flushedKey], slots };
+    return { shard: shard.id, transaction, keys: [everyKey, flushedKey], slots };
+  }
+
+  #shareOf(shard: Shard): Share {
+    const transaction = this.#orderOf(shard);
     const keys = shard.keys.filter(() => this.#random.chance(0.5));
     const channel = this.#random.chance(0.1) ? [`lockstep:channel:c${shard.id}`] : [];
     const all = [...(keys.length === 0 ? shard.keys.slice(0, 1) : keys), ...channel];
@@ -328,7 +332,7 @@ function shuffled<Item>(items: readonly Item[], random: Random): readonly Item[]
     .map(([, item]) => item);
 }
 
-/** Without what may differ: the clock, and which of several locks is in the way of a transaction about all keys. */
+/** Without the parts that may differ: the clock, and which of several locks is in the way of a transaction about all keys. */
 function comparableJoint(result: JointResult, { prepare }: JointRound): JointResult {
   if (result.kind !== 'executed') return result;
   const replies = result.replies.map(

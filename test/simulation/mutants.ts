@@ -6,6 +6,7 @@ import { invariantMutants } from './mutants-invariants.ts';
 import { memberMutants } from './mutants-members.ts';
 import { regionMutants } from './mutants-region.ts';
 import { scriptMutants } from './mutants-scripts.ts';
+import { shardMutants } from './mutants-shards.ts';
 import { shellMutants } from './mutants-shell.ts';
 import { storageMutants } from './mutants-storage.ts';
 import { userScriptMutants } from './mutants-user-scripts.ts';
@@ -37,6 +38,7 @@ export const mutants: readonly Mutant[] = [
   ...copyMutants,
   ...allKeysMutants,
   ...userScriptMutants,
+  ...shardMutants,
   ...storageMutants,
   ...invariantMutants,
 ].toSorted((a, b) => Number(a.rule.slice(1)) - Number(b.rule.slice(1)));
