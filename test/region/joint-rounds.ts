@@ -34,10 +34,13 @@ import type { Implementation } from './implementations.ts';
 
 const hour = 3_600_000;
 const slotsOfAll = 16_384;
+const long = 'x'.repeat(9_000);
 
 /** A transaction of one or several shards whose decision may come. */
 interface Known {
   readonly shares: readonly Share[];
+  readonly isJoint: boolean;
+  isStaged: boolean;
 }
 
 /** The memory of a shard's coordinator. */
@@ -116,6 +119,8 @@ export class JointRun {
     );
     if (result.kind !== 'executed') throw new Error(`no answer: ${JSON.stringify(result)}`);
     const { kind } = result.vote;
+    const known = this.#known.find(({ shares }) => shares === round.prepare.shares);
+    if (known !== undefined && kind === 'yes') known.isStaged = true;
     this.votes.set(kind, (this.votes.get(kind) ?? 0) + 1);
     for (const [index, each] of result.replies.entries()) {
       if (each.kind === 'executed') this.#noteHistory(round.rounds[index], each.reply.history);
@@ -137,7 +142,7 @@ export class JointRun {
     const shares = shards.map((shard, index) =>
       isFlush ? this.#flushOf(shard, slotsOf(index, count)) : this.#shareOf(shard),
     );
-    this.#known.push({ shares });
+    this.#known.push({ shares, isJoint: true, isStaged: false });
     const parts = isFlush
       ? [part(flush)]
       : [
@@ -171,6 +176,8 @@ export class JointRun {
     const channel = /^lockstep:channel:(.*)$/.exec(key)?.[1];
     if (channel !== undefined) return publish(channel, random.pick(['one', 'two']));
     const at = String(this.#base + random.pick([hour, 2 * hour]));
+    // It has no room in the state, so its lock is in a hash of its own.
+    if (!key.endsWith('set') && random.chance(0.08)) return set(key, long);
     if (key.endsWith('set')) {
       return random.pick([
         write('SADD', key, random.pick(['x', 'y', 'z'])),
@@ -222,21 +229,23 @@ export class JointRun {
       .slice(-4);
     return recent
       .filter(() => this.#random.chance(0.8))
-      .flatMap(({ shares }): readonly Decision[] => {
+      .flatMap(({ shares, isStaged, isJoint }): readonly Decision[] => {
         const own = shares.find((share) => share.shard === shard.id);
         if (own === undefined) return [];
         const { transaction, keys } = own;
-        if (this.#random.chance(0.3)) return [{ transaction, outcome: 'abort', keys }];
+        if (this.#random.chance(isStaged ? 0.2 : 0.97))
+          return [{ transaction, outcome: 'abort', keys }];
         const others = shares.filter((share) => share !== own);
         const commit: Decision = { transaction, outcome: 'commit', keys };
-        return [others.length === 0 ? commit : { ...commit, otherShares: others }];
+        return [isJoint ? { ...commit, otherShares: others } : commit];
       });
   }
 
   #localPrepare(shard: Shard): Prepare {
     const keys = [this.#random.pick(shard.keys)];
     const transaction = this.#orderOf(shard);
-    this.#known.push({ shares: [{ shard: shard.id, transaction, keys }] });
+    const shares = [{ shard: shard.id, transaction, keys }];
+    this.#known.push({ shares, isJoint: false, isStaged: true });
     const now = this.#base + this.#random.pick([0, hour]);
     return { transaction, keys, now, parts: [part(...keys.map((key) => this.#operation(key)))] };
   }
