@@ -57,7 +57,7 @@ const roleCodes: Record<Role, number> = { voter: 0, copying: 1, out: 2 };
 
 const formCodes: Record<CopyForm, number> = { dump: 0, logical: 1, absent: 2 };
 
-/** What JSON arguments consist of. */
+/** A value in a JSON argument. */
 export type Json = string | number | readonly Json[];
 
 /** The names of a shard's own keys that a script declares, in the order of its KEYS. */

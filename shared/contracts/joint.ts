@@ -18,7 +18,7 @@ import type {
 /** A range of slots. Both ends are in it. */
 export type SlotRange = readonly [first: number, last: number];
 
-/** What one shard gives to a joint transaction: some of its keys, under an order of its own. */
+/** The part of one shard in a joint transaction: some of its keys, under an order of its own. */
 export interface Share {
   readonly shard: ShardId;
   readonly transaction: TransactionOrder;
@@ -88,7 +88,7 @@ export type JointResult =
   /** As with RoundResult. */
   | { readonly kind: 'silent'; readonly reason: string; readonly code?: string };
 
-/** What a snapshot over several shards asks about one of them; the members are those of SnapshotRequest. */
+/** The part of a snapshot over several shards that is about one of them; the members are those of SnapshotRequest. */
 export interface SnapshotShard {
   readonly shard: ShardId;
   readonly generation: number;

@@ -28,7 +28,8 @@ export interface Decision {
   readonly keys: readonly string[];
   /**
    * Of each commit of a joint transaction: the shares of the other shards. The region applies those whose locks are all
-   * there in the same script, so that nobody reads half of it. Absent from aborts and from transactions of one shard.
+   * there in the same script, so that nobody reads half of it. Absent from aborts and from transactions of one shard; a
+   * region leaves a flush of slots as unreadable without it.
    */
   readonly otherShares?: readonly Share[];
 }

@@ -155,7 +155,7 @@ function plainReply(reply: unknown): ModelReply {
   throw new Error(`no plain reply: ${String(reply)}`);
 }
 
-/** The commands that make a value of each type, from what the server returns for it. */
+/** The commands that read a value of each type, and make it again from the reply. */
 const makers: Readonly<Record<string, readonly [read: readonly string[], make: string]>> = {
   string: [['GET'], 'SET'],
   hash: [['HGETALL'], 'HSET'],

@@ -1,4 +1,4 @@
-/** Random joint rounds, plain rounds and snapshots of several shards, and the comparison of what regions answer. */
+/** Random joint rounds, plain rounds and snapshots of several shards, and the comparison of regions' answers. */
 import type { Operation } from '../../shared/contracts/frame.ts';
 import type {
   JointResult,
@@ -34,17 +34,19 @@ import type { Implementation } from './implementations.ts';
 
 const hour = 3_600_000;
 const slotsOfAll = 16_384;
+const long = 'x'.repeat(9_000);
 
 /** A transaction of one or several shards whose decision may come. */
 interface Known {
   readonly shares: readonly Share[];
+  readonly isJoint: boolean;
+  isStaged: boolean;
 }
 
-/** What the coordinator of a shard remembers. */
+/** The memory of a shard's coordinator. */
 interface Shard {
   readonly id: number;
   readonly keys: readonly string[];
-  readonly slots: readonly SlotRange[];
   epoch: number;
   incarnation: number;
   sequence: number;
@@ -52,7 +54,7 @@ interface Shard {
   pairs: readonly RoundPair[];
 }
 
-/** A run: the regions that are compared, and what has been sent to them. */
+/** A run: the regions that are compared, and all that was sent to them. */
 export class JointRun {
   readonly #random: Random;
   readonly #regions: readonly Implementation[];
@@ -61,7 +63,7 @@ export class JointRun {
   readonly #sent: JointRound[] = [];
   #known: Known[] = [];
   #restore: (() => Promise<void>)[] | null = null;
-  /** The joint votes by kind, so that a test can tell whether it has seen them. */
+  /** The joint votes by kind, for tests that must have seen some of them. */
   readonly votes = new Map<string, number>();
 
   constructor(seed: number, regions: readonly Implementation[]) {
@@ -71,7 +73,6 @@ export class JointRun {
     this.#shards = Array.from({ length: count }, (_, id) => ({
       id: id * 3,
       keys: [`s${id}a`, `s${id}b`, `s${id}set`],
-      slots: slotsOf(id, count),
       epoch: 1,
       incarnation: 1,
       sequence: 0,
@@ -98,7 +99,7 @@ export class JointRun {
     else await this.#readJointly();
   }
 
-  /** The regions save their data, or go back to what they have saved. */
+  /** The regions save their data, or go back to their saved state. */
   async #goBack(): Promise<void> {
     if (this.#restore === null) {
       this.#restore = await Promise.all(this.#regions.map((region) => region.backupWhole()));
@@ -118,6 +119,8 @@ export class JointRun {
     );
     if (result.kind !== 'executed') throw new Error(`no answer: ${JSON.stringify(result)}`);
     const { kind } = result.vote;
+    const known = this.#known.find(({ shares }) => shares === round.prepare.shares);
+    if (known !== undefined && kind === 'yes') known.isStaged = true;
     this.votes.set(kind, (this.votes.get(kind) ?? 0) + 1);
     for (const [index, each] of result.replies.entries()) {
       if (each.kind === 'executed') this.#noteHistory(round.rounds[index], each.reply.history);
@@ -131,12 +134,15 @@ export class JointRun {
 
   #newJoint(): JointRound {
     const random = this.#random;
-    const isFlush = random.chance(0.05);
-    const count = isFlush ? this.#shards.length : random.between(2, this.#shards.length);
+    const isFlush = random.chance(0.08);
+    // A shard without a share of a flush owns no slots.
+    const count = random.between(isFlush ? 1 : 2, this.#shards.length);
     const shards = shuffled(this.#shards, random).slice(0, count);
     const rounds = shards.map((shard) => this.#roundFor(shard, true));
-    const shares = shards.map((shard) => this.#shareOf(shard, isFlush));
-    this.#known.push({ shares });
+    const shares = shards.map((shard, index) =>
+      isFlush ? this.#flushOf(shard, slotsOf(index, count)) : this.#shareOf(shard),
+    );
+    this.#known.push({ shares, isJoint: true, isStaged: false });
     const parts = isFlush
       ? [part(flush)]
       : [
@@ -146,10 +152,13 @@ export class JointRun {
     return { rounds, prepare: { now: this.#base + random.pick([0, hour]), shares, parts } };
   }
 
-  #shareOf(shard: Shard, isFlush: boolean): Share {
+  #flushOf(shard: Shard, slots: readonly SlotRange[]): Share {
     const transaction = this.#orderOf(shard);
-    const { slots } = shard;
-    if (isFlush) return { shard: shard.id, transaction, keys: [everyKey, flushedKey], slots };
+    return { shard: shard.id, transaction, keys: [everyKey, flushedKey], slots };
+  }
+
+  #shareOf(shard: Shard): Share {
+    const transaction = this.#orderOf(shard);
     const keys = shard.keys.filter(() => this.#random.chance(0.5));
     const channel = this.#random.chance(0.1) ? [`lockstep:channel:c${shard.id}`] : [];
     const all = [...(keys.length === 0 ? shard.keys.slice(0, 1) : keys), ...channel];
@@ -167,6 +176,8 @@ export class JointRun {
     const channel = /^lockstep:channel:(.*)$/.exec(key)?.[1];
     if (channel !== undefined) return publish(channel, random.pick(['one', 'two']));
     const at = String(this.#base + random.pick([hour, 2 * hour]));
+    // It has no room in the state, so its lock is in a hash of its own.
+    if (!key.endsWith('set') && random.chance(0.08)) return set(key, long);
     if (key.endsWith('set')) {
       return random.pick([
         write('SADD', key, random.pick(['x', 'y', 'z'])),
@@ -218,21 +229,23 @@ export class JointRun {
       .slice(-4);
     return recent
       .filter(() => this.#random.chance(0.8))
-      .flatMap(({ shares }): readonly Decision[] => {
+      .flatMap(({ shares, isStaged, isJoint }): readonly Decision[] => {
         const own = shares.find((share) => share.shard === shard.id);
         if (own === undefined) return [];
         const { transaction, keys } = own;
-        if (this.#random.chance(0.3)) return [{ transaction, outcome: 'abort', keys }];
+        if (this.#random.chance(isStaged ? 0.2 : 0.97))
+          return [{ transaction, outcome: 'abort', keys }];
         const others = shares.filter((share) => share !== own);
         const commit: Decision = { transaction, outcome: 'commit', keys };
-        return [others.length === 0 ? commit : { ...commit, otherShares: others }];
+        return [isJoint ? { ...commit, otherShares: others } : commit];
       });
   }
 
   #localPrepare(shard: Shard): Prepare {
     const keys = [this.#random.pick(shard.keys)];
     const transaction = this.#orderOf(shard);
-    this.#known.push({ shares: [{ shard: shard.id, transaction, keys }] });
+    const shares = [{ shard: shard.id, transaction, keys }];
+    this.#known.push({ shares, isJoint: false, isStaged: true });
     const now = this.#base + this.#random.pick([0, hour]);
     return { transaction, keys, now, parts: [part(...keys.map((key) => this.#operation(key)))] };
   }
@@ -328,7 +341,7 @@ function shuffled<Item>(items: readonly Item[], random: Random): readonly Item[]
     .map(([, item]) => item);
 }
 
-/** Without what may differ: the clock, and which of several locks is in the way of a transaction about all keys. */
+/** Without the parts that may differ: the clock, and which of several locks is in the way of a transaction about all keys. */
 function comparableJoint(result: JointResult, { prepare }: JointRound): JointResult {
   if (result.kind !== 'executed') return result;
   const replies = result.replies.map(

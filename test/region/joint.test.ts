@@ -1,5 +1,7 @@
 /** The rules of a region for several shards, one by one, in the model and in the scripts. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { encodeRound } from '../../functions/region/encoding.ts';
+import { encodeJoint } from '../../functions/region/joint-encoding.ts';
 import { roundScriptFor } from '../../functions/region/lua-bundle.ts';
 import type {
   JointResult,
@@ -389,6 +391,38 @@ describe('several shards on redis-server', () => {
     };
     const left = (await server.redis.keys('*')).filter((name) => !name.startsWith('lockstep:'));
     expect(left.toSorted()).toEqual(names.filter(isKept).toSorted());
+  });
+
+  it('commit all shares without memory, and stage nothing that takes memory', async () => {
+    const client = connectDirectly(server.redis);
+    const later = [shareOf(home, 2, 'c'), shareOf(guest, 6, 'd')];
+    const shadows = [part(write('HSET', 'a', 'f', '1'), write('SADD', 'b', 'x'))];
+    await client.joint(jointOf(transfer, shadows), 0);
+    await server.redis.config('SET', 'maxmemory', '1');
+    try {
+      const denied = await client.joint(jointOf(later, [part(set('c', '1'), set('d', '2'))]), 0);
+      expect(voteOf(denied)).toMatchObject({ kind: 'denied', code: 'OOM', part: 0 });
+      const decisions = [commitOfShares(transfer)];
+      const result = await client.round(roundOf({ shard: home, decisions }), 0);
+      expect(executed(result).decisions).toEqual(['acknowledged']);
+    } finally {
+      await server.redis.config('SET', 'maxmemory', '0');
+    }
+    expect(await server.redis.hget('a', 'f')).toBe('1');
+    expect(await server.redis.smembers('b')).toEqual(['x']);
+    expect(await server.redis.keys('lockstep:*shadow*')).toEqual([]);
+  });
+
+  it('send a decision as before unless it names other shares', () => {
+    const commit = commitOfShares(transfer);
+    const { otherShares: _, ...alone } = commit;
+    expect(encodeRound(roundOf({ decisions: [alone] }))).toContain(',[[1,1,1,["a"]]],');
+    expect(encodeRound(roundOf({ decisions: [commit] }))).toContain(
+      ',[[1,1,1,["a"],[[7,1,5,["b"]]]]],',
+    );
+    expect(encodeJoint(jointOf(transfer, sets))).toMatch(
+      /^\[\[\[.*\],\[.*\]\],\d+,\[\[4,1,1,\["a"\],""\],\[7,1,5,\["b"\],""\]\],\[\[\[\],\[.*\]\]\],1\]$/,
+    );
   });
 
   it('leave the text of a plain round without any of this', () => {

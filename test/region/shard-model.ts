@@ -1,4 +1,4 @@
-/** The state that a region of the model keeps for one shard: its head, its locks, what is settled, its lease. */
+/** The state that a region of the model keeps for one shard: its head, its locks, its settled transactions, its lease. */
 import type {
   Decision,
   DecisionReply,
@@ -14,7 +14,7 @@ import type { RegionHead } from './region-head.ts';
 import { bytesOf, compareBytes } from './replies.ts';
 import type { Intent } from './staging.ts';
 
-/** A lock: the transaction that holds it, and what its commit does to the key. */
+/** A lock: the transaction that holds it, and the effect of its commit on the key. */
 export interface Lock {
   readonly holder: TransactionOrder;
   readonly intent: Intent;

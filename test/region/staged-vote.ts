@@ -1,4 +1,4 @@
-/** The votes of the region model for what it stages. */
+/** The votes of the region model for transactions to which nothing objects. */
 import { isGrowing } from '../../shared/contracts/growing.ts';
 import type { Prepare, Vote } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';

@@ -202,7 +202,7 @@ export const copyMutants: readonly Mutant[] = [
     'region',
     [1, 100],
     [
-      'functions/region/lua/round.lua',
+      'functions/region/lua/judging.lua',
       'if generation == stored.generation then return newRegion',
       'if generation then return newRegion',
     ],
@@ -253,7 +253,7 @@ export const copyMutants: readonly Mutant[] = [
     'region',
     [20, 100],
     [
-      'functions/region/lua/round.lua',
+      'functions/region/lua/judging.lua',
       "if round.isVoter then region.phase, region.copyNumber = '', 0 end",
       '',
     ],
@@ -264,7 +264,7 @@ export const copyMutants: readonly Mutant[] = [
     'region',
     [1, 50],
     [
-      'functions/region/lua/round.lua',
+      'functions/region/lua/judging.lua',
       "return round.isVoter and region.phase ~= '' and round.epoch <= region.epoch",
       'return false',
     ],

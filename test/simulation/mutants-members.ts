@@ -418,7 +418,7 @@ export const memberMutants: readonly Mutant[] = [
     'region',
     [1, 50],
     [
-      'functions/region/lua/snapshot.lua',
+      'functions/region/lua/reading.lua',
       "return region.phase == '' and (not isLeased or lease > 0)",
       "return region.phase == ''",
     ],
@@ -436,7 +436,7 @@ export const memberMutants: readonly Mutant[] = [
     'region',
     [1, 100],
     [
-      'functions/region/lua/snapshot.lua',
+      'functions/region/lua/reading.lua',
       "return region.phase == '' and (not isLeased",
       'return (not isLeased',
     ],

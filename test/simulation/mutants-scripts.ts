@@ -8,7 +8,7 @@ function inScript(file: string, find: string, replace: string): Patch {
 }
 
 function round(find: string, replace: string): Patch {
-  return inScript('round.lua', find, replace);
+  return inScript('judging.lua', find, replace);
 }
 
 function memory(find: string, replace: string): Patch {
@@ -230,7 +230,9 @@ export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R16',
     name: 'script-leaves-the-same-pair-for-another-outcome',
-    patches: [round('round.nonce .. outcomeOf(decisions, letters, copy)', 'round.nonce')],
+    patches: [
+      inScript('round.lua', 'round.nonce .. outcomeOf(decisions, letters, copy)', 'round.nonce'),
+    ],
     runner: 'memory',
     seeds: [1, 10],
   },

@@ -3,6 +3,7 @@ import { coordinatorMutants } from './mutants-coordinator.ts';
 import { copyMutants } from './mutants-copies.ts';
 import { foundingMutants } from './mutants-founding.ts';
 import { invariantMutants } from './mutants-invariants.ts';
+import { jointRoundMutants } from './mutants-joint-rounds.ts';
 import { memberMutants } from './mutants-members.ts';
 import { ownershipMutants } from './mutants-ownership.ts';
 import { regionMutants } from './mutants-region.ts';
@@ -39,6 +40,7 @@ export const mutants: readonly Mutant[] = [
   ...copyMutants,
   ...allKeysMutants,
   ...userScriptMutants,
+  ...jointRoundMutants,
   ...storageMutants,
   ...ownershipMutants,
   ...invariantMutants,

@@ -1,6 +1,6 @@
 -- Takes one snapshot over the keys of several shards, as one atomic step.
 --
--- Guarantees: those of snapshot.lua for each shard; what is read belongs to one moment. Nothing is read, and nothing
+-- Guarantees: those of snapshot.lua for each shard; all values belong to one moment. Nothing is read, and nothing
 -- applied, unless the states of all shards allow it.
 --
 -- ARGV[1]: a JSON text, written by joint-encoding.ts:

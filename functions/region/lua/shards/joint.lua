@@ -101,7 +101,7 @@ local function addShares(rounds, shares, records)
   end
 end
 
--- The fingerprints of the keys of all shares, and what follows those of the staged keys.
+-- The fingerprints of the keys of all shares, and any digest behind those of the staged keys.
 local function fingerprintsOf(shares, keys, found)
   local byKey, prints = {}, {}
   for index, key in ipairs(keys) do byKey[key] = found[index] end

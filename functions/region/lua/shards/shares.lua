@@ -101,7 +101,7 @@ local lazySlots = {
   flush = function(plan, flush) return slotsModule().flush(plan, flush) end,
 }
 
--- Adds what `from` does to the plan.
+-- Adds the effects of `from` to the plan.
 local function addPlan(plan, from)
   for _, list in ipairs({ 'unlinks', 'renames', 'sets', 'messages', 'merges', 'ranges' }) do
     if from[list] and not plan[list] then plan[list] = {} end
