@@ -56,6 +56,8 @@ export interface Stack {
   readonly total: Meter;
   /** The current Worker. A restart replaces it. */
   readonly worker: LocalWorker;
+  /** The options with which the Worker is started. */
+  readonly workerOptions: WorkerOptions;
   /** Ends the Worker by SIGKILL. */
   killWorker(): Promise<void>;
   /** Restarts the Worker, with the same address and storage. */
@@ -211,7 +213,7 @@ class RunningStack implements Stack {
   async restartWorker(): Promise<void> {
     await this.current?.stop();
     this.port ||= await freePort(this.options.port);
-    this.current = await startWorker(this.workerOptions());
+    this.current = await startWorker(this.workerOptions);
   }
 
   async stop(): Promise<void> {
@@ -221,7 +223,7 @@ class RunningStack implements Stack {
     rmSync(join(this.options.stateDirectory, 'owner'), { force: true });
   }
 
-  private workerOptions(): WorkerOptions {
+  get workerOptions(): WorkerOptions {
     if (this.bundled === null) throw new Error('the Worker is bundled before it is started');
     return {
       stateDirectory: this.options.stateDirectory,
