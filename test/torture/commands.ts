@@ -48,7 +48,7 @@ const overdraft = 50;
 const transferText = `local from, to, amount, name = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local has = tonumber(redis.call('GET', from .. ':balance') or '0') + ${overdraft}
 if has < amount then amount = 0 end
-local left = redis.call('INCRBY', from .. ':balance', -amount)
+local left = redis.call('INCRBY', from .. ':balance', 0 - amount)
 redis.call('INCRBY', to .. ':balance', amount)
 redis.call('SET', to .. ':last', name)
 redis.call('RPUSH', from .. ':list', name)

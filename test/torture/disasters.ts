@@ -26,8 +26,11 @@ const goneMaximumMs = 4_000;
 /** The longest time for which the weather stays as it is, in ms. */
 const weatherMaximumMs = 4_000;
 
-/** The longest time between two disasters of one kind, in ms. */
-const calmMaximumMs = 3_000;
+/**
+ * The longest times between two disasters of one kind, in ms. A Worker that lives for less than a lease can evict no
+ * region, so most of its lives are longer.
+ */
+const calmMaximumMs = { worker: 9_000, regions: 3_000 } as const;
 
 /** Draws faults from a seed, until the run is over, and ends them all. */
 export class Disasters {
@@ -36,20 +39,28 @@ export class Disasters {
   readonly #around: Breakable;
   readonly #tasks: readonly Promise<void>[];
   readonly #snapshots = new Set<string>();
+  /** The reason why a fault could not be carried out, such as a server that did not start again. */
+  #failure: unknown = null;
 
   constructor(around: Breakable, randomOf: (name: string) => Random) {
     this.#around = around;
-    this.#tasks = [
+    const tasks = [
       this.#workerDisasters(randomOf('worker')),
       this.#regionDisasters(randomOf('regions')),
       this.#frontWeather(randomOf('front')),
       ...around.regions.map((region) => this.#lineWeather(region, randomOf(region.id))),
     ];
+    this.#tasks = tasks.map((task) =>
+      task.catch((error: unknown) => {
+        this.#failure ??= error;
+      }),
+    );
   }
 
-  /** Resolves when the run is over, and no fault is left. */
+  /** Resolves when the run is over, and no fault is left; rejects if one could not be carried out. */
   async finish(): Promise<void> {
     await Promise.all(this.#tasks);
+    if (this.#failure !== null) throw this.#failure;
     const { front, regions, workers } = this.#around;
     front.weather = fairWeather;
     for (const { gateway } of regions) gateway.faults.clear();
@@ -88,7 +99,7 @@ export class Disasters {
         this.#say('the stale Worker has ended');
       },
     ];
-    await this.#again(random, ways);
+    await this.#again(random, calmMaximumMs.worker, ways);
   }
 
   async #regionDisasters(random: Random): Promise<void> {
@@ -125,9 +136,10 @@ export class Disasters {
       async ({ id, redis }) => this.#lose(id, 'loses all its data', () => redis.wipe()),
     ];
     // Losses come seldom, since the run waits for the return of the region.
-    const often = [...ways.slice(0, 3), ...ways.slice(0, 2), ...ways, ...ways.slice(3, 4)];
+    const often = [...ways.slice(0, 3), ...ways.slice(0, 3), ...ways, ...ways.slice(3, 4)];
     await this.#again(
       random,
+      calmMaximumMs.regions,
       often.map((way) => () => way(random.pick(regions))),
     );
   }
@@ -143,10 +155,14 @@ export class Disasters {
     await isWhole();
   }
 
-  async #again(random: Random, ways: readonly (() => Promise<void>)[]): Promise<void> {
+  async #again(
+    random: Random,
+    calmMs: number,
+    ways: readonly (() => Promise<void>)[],
+  ): Promise<void> {
     const { isRunning } = this.#around;
     while (isRunning()) {
-      await delay(random.between(100, calmMaximumMs));
+      await delay(random.between(100, calmMs));
       if (isRunning()) await random.pick(ways)();
     }
   }
@@ -162,7 +178,7 @@ export class Disasters {
     const { faults } = gateway;
     await this.#changing(random, `between the Worker and ${id}`, (weather) => {
       faults.setWeather(() => faultIn(weather, random));
-      const reach = random.chance(0.85) ? 'whole' : random.pick(['cut', 'answers-lost'] as const);
+      const reach = random.chance(0.9) ? 'whole' : random.pick(['cut', 'answers-lost'] as const);
       faults.setLine({ reach });
       if (reach !== 'whole') this.#say(`the line of ${id}: ${reach}`);
     });
@@ -174,7 +190,7 @@ export class Disasters {
     change: (weather: LineWeather) => void,
   ): Promise<void> {
     while (this.#around.isRunning()) {
-      const weather = random.chance(0.4) ? fairWeather : weatherOf(random);
+      const weather = random.chance(0.5) ? fairWeather : weatherOf(random);
       change(weather);
       const shown = Object.entries(weather).flatMap(([name, chance]) =>
         chance > 0 ? [`${name} ${(100 * chance).toFixed(0)} %`] : [],
@@ -190,7 +206,7 @@ export class Disasters {
 }
 
 function weatherOf(random: Random): LineWeather {
-  const chance = () => (random.chance(0.5) ? random.next() * 0.15 : 0);
+  const chance = () => (random.chance(0.5) ? random.next() * 0.1 : 0);
   return { lost: chance(), cut: chance(), slow: 2 * chance(), twice: 2 * chance() };
 }
 

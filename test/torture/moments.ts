@@ -53,6 +53,7 @@ function wrongValues(read: TortureRead, versions: Versions, replay: Replay): rea
     const kind = kindOf(key);
     if (isJournal(key) || kind === 'count' || kind === 'register') return [];
     const journal = journalOf(key);
+    if (!texts.has(journal)) return [];
     const version = versions.versionOf(journal, texts.get(journal) ?? null);
     if (version === null || replay.valueAt(key, version) === text) return [];
     const reason = `${read.region} returned ${text} for ${key} at version ${version} of its journal, and it is ${replay.valueAt(key, version)} there`;

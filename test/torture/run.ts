@@ -16,9 +16,8 @@ import { Front } from './front.ts';
 import type { KeyText, TortureHistory, Violation } from './history.ts';
 import { KeySpace } from './keys.ts';
 import { copiesIn, newestSequence, regionsNotVoting } from './members.ts';
-import { Recorder } from './recorder.ts';
+import { clock, Recorder } from './recorder.ts';
 import { attemptWrite, strongRead, type Target } from './requests.ts';
-import { clock } from './recorder.ts';
 import { Workers } from './workers.ts';
 
 /** The size of a run. */
@@ -173,21 +172,20 @@ class Run {
       const left = [...locks, ...(await Promise.all(shadows)).flat()];
       return left.length === 0 ? null : `left are ${left.slice(0, 10).join(', ')}`;
     });
-    this.#phase = 'waiting for the followers';
-    await this.#until('every change in the feed', async () => {
-      const newest = await newestSequence(this.#workers.url, tokens);
-      const late = followers.filter(({ next }) => newest === null || next < newest);
-      return late.length === 0 ? null : `followers are at ${late.map(({ next }) => next)} of ${newest}`;
-    });
-    for (const follower of followers) follower.stop();
+    this.#phase = 'waiting for writes without an answer to end';
+    await delay(openWritesMs);
     this.#phase = 'reading everything';
     await this.#readAll();
-    const finals = new Map<string, ReadonlyMap<string, KeyText>>();
-    for (const { id, client } of regions) {
-      const keys = [...this.#keys.all];
-      const texts = await plainTexts(client, keys);
-      finals.set(id, new Map(keys.map((key, index) => [key, texts[index] ?? null])));
-    }
+    let finals = await this.#finals();
+    await this.#until('every change in the feed', async () => {
+      const newest = await newestSequence(this.#workers.url, tokens);
+      finals = await this.#finals();
+      const isLast = newest === (await newestSequence(this.#workers.url, tokens));
+      const late = followers.filter(({ next }) => newest === null || next < newest);
+      if (isLast && late.length === 0) return null;
+      return `followers are at ${followers.map(({ next }) => next)} of ${newest}`;
+    });
+    for (const follower of followers) follower.stop();
     const { writes, reads, complaints } = this.#recorder;
     const copies = await copiesIn(this.#workers.url, tokens);
     return {
@@ -200,6 +198,17 @@ class Run {
       losses: disasters.losses,
       complaints,
     };
+  }
+
+  /** The text of every key in every region. */
+  async #finals(): Promise<ReadonlyMap<string, ReadonlyMap<string, KeyText>>> {
+    const finals = new Map<string, ReadonlyMap<string, KeyText>>();
+    const keys = [...this.#keys.all];
+    for (const { id, client } of this.#stack.regions) {
+      const texts = await plainTexts(client, keys);
+      finals.set(id, new Map(keys.map((key, index) => [key, texts[index] ?? null])));
+    }
+    return finals;
   }
 
   /** Strong reads of every key in every region, part by part. */
@@ -272,6 +281,9 @@ class Run {
     this.#recorder.complain(`there was no ${text} in ${patienceMs / 1_000} s`);
   }
 }
+
+/** No write without an answer is undecided for longer: a client's time limit, and some for its last attempt. */
+const openWritesMs = 6_000;
 
 /** The keys of one strong read of the end. */
 const keysPerRead = 20;
