@@ -83,7 +83,10 @@ describe('a history without a fault', () => {
 });
 
 const plants: Readonly<
-  Record<string, { readonly breaks: Violation['promise']; readonly plant: (history: Draft) => void }>
+  Record<
+    string,
+    { readonly breaks: Violation['promise']; readonly plant: (history: Draft) => void }
+  >
 > = {
   'a strong read that lacks an acknowledged write': {
     breaks: 'one order',
@@ -135,8 +138,12 @@ const plants: Readonly<
   'an acknowledged write that is in no region': {
     breaks: 'no write is lost',
     plant(history) {
-      const lost = found(history.writes, (write) => isCommitted(write) && journalsOf(write).length > 0);
-      for (const key of journalsOf(lost)) setFinal(history, key, (text) => without(text, lost.name));
+      const lost = found(
+        history.writes,
+        (write) => isCommitted(write) && journalsOf(write).length > 0,
+      );
+      for (const key of journalsOf(lost))
+        setFinal(history, key, (text) => without(text, lost.name));
     },
   },
   'an acknowledged increment that is in no region': {
@@ -161,7 +168,8 @@ const plants: Readonly<
     breaks: 'one order',
     plant(history) {
       const isAlone = (write: TortureWrite) =>
-        isCommitted(write) && write.commands.every(([name, key]) => name === 'INCR' && key === '{0.c0}:count');
+        isCommitted(write) &&
+        write.commands.every(([name, key]) => name === 'INCR' && key === '{0.c0}:count');
       const [one, other] = history.writes.filter(isAlone);
       if (one === undefined || other === undefined) throw new Error('there are increments');
       replace(history.writes, other, { ...other, receipts: one.receipts });
@@ -183,7 +191,10 @@ const plants: Readonly<
   'a refused write that was applied': {
     breaks: 'only committed',
     plant(history) {
-      const write = found(history.writes, (each) => isCommitted(each) && journalsOf(each).length > 0);
+      const write = found(
+        history.writes,
+        (each) => isCommitted(each) && journalsOf(each).length > 0,
+      );
       replace(history.writes, write, { ...write, outcome: 'refused', receipts: [] });
     },
   },
@@ -198,7 +209,8 @@ const plants: Readonly<
     plant(history) {
       const read = found(
         history.reads,
-        ({ consistency, values }) => consistency === 'plain' && values[0]?.[0].endsWith(':text') === true,
+        ({ consistency, values }) =>
+          consistency === 'plain' && values[0]?.[0].endsWith(':text') === true,
       );
       const [[key, text] = ['', null]] = read.values;
       replace(history.reads, read, withValue(read, key, `${text ?? ''}w7.7;`));
@@ -285,7 +297,9 @@ const plants: Readonly<
         const shardOf = ({ transaction }: FollowedChange) => transaction.split('.')[0];
         const at = changes.findIndex((change, index) => {
           const next = changes[index + 1];
-          return next !== undefined && !sharesKey(change, next) && shardOf(change) === shardOf(next);
+          return (
+            next !== undefined && !sharesKey(change, next) && shardOf(change) === shardOf(next)
+          );
         });
         return swapped(changes, at, (change) => change);
       }),

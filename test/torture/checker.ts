@@ -24,12 +24,13 @@ export function violationsIn(history: TortureHistory): readonly Violation[] {
   const reads = [...history.reads, ...rejectionsOf(history.writes)];
   const strong = reads.filter((read) => mustBeFresh(read, history.losses));
   const order = new OperationOrder(versions, strong);
-  const replay = new Replay(order.writesInOrder(), versions);
   const circles = order.circles().map((circle): Violation => {
     const reasons = circle.map(({ operation, reason }) => `${labelOf(operation)} ${reason}`);
     const operations = circle.map(({ operation }) => operation);
     return { promise: 'one order', reason: `no order: ${reasons.join('; ')}`, operations };
   });
+  // Without an order of the writes, their replay would blame the wrong ones.
+  const replay = circles.length > 0 ? null : new Replay(order.writesInOrder(), versions);
   return [
     ...history.complaints.map(
       (reason): Violation => ({ promise: 'free after faults', reason, operations: [] }),
@@ -37,8 +38,7 @@ export function violationsIn(history: TortureHistory): readonly Violation[] {
     ...versions.violations,
     ...circles,
     ...registerViolations(history.writes, [...strong, ...finalReadsOf(history)]),
-    // Without an order of the writes, their replay would blame the wrong ones.
-    ...(circles.length > 0 ? [] : replay.violations),
+    ...(replay?.violations ?? []),
     ...momentViolations(reads, versions, replay, history.copies),
     ...feedViolations(history, versions),
     ...repetitionViolations(history.writes),

@@ -82,7 +82,14 @@ export class TortureClient {
     for (;;) {
       const attempt = await attemptWrite(target, sent);
       const endedAt = clock();
-      const base = { kind: 'write', name, commands, check, isKeyed: sent.isKeyed, startedAt } as const;
+      const base = {
+        kind: 'write',
+        name,
+        commands,
+        check,
+        isKeyed: sent.isKeyed,
+        startedAt,
+      } as const;
       const end = (rest: Pick<TortureWrite, 'outcome' | 'receipts' | 'actual' | 'endedAt'>) =>
         recorder.write({ ...base, ...rest });
       switch (attempt.kind) {
@@ -96,7 +103,8 @@ export class TortureClient {
         }
         case 'refused':
           recorder.count('attempts refused');
-          if (!sent.isKeyed) return end({ outcome: 'refused', receipts: [], actual: null, endedAt });
+          if (!sent.isKeyed)
+            return end({ outcome: 'refused', receipts: [], actual: null, endedAt });
           break;
         case 'strange':
           recorder.complain(attempt.text);
@@ -121,7 +129,8 @@ export class TortureClient {
     if (write === undefined) return;
     recorder.count('repetitions');
     if (attempt.kind === 'strange') recorder.complain(attempt.text);
-    if (attempt.kind === 'rejected') recorder.complain(`the repetition of ${sent.name} was rejected`);
+    if (attempt.kind === 'rejected')
+      recorder.complain(`the repetition of ${sent.name} was rejected`);
     if (attempt.kind !== 'committed') return;
     const receipts: readonly WriteReceipt[] = [...write.receipts, attempt.receipt];
     recorder.writes[at] = { ...write, receipts };

@@ -4,7 +4,7 @@ import type { Fault, Garbage } from '../../local/gateway/faults.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Random } from '../simulation/random.ts';
 import type { TestRegion } from '../support/stack/stack.ts';
-import { fairWeather, type Front, type LineWeather } from './front.ts';
+import { type Front, fairWeather, type LineWeather } from './front.ts';
 import type { RegionSpan } from './history.ts';
 import { clock, type Recorder } from './recorder.ts';
 import type { Workers } from './workers.ts';

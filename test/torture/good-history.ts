@@ -1,6 +1,13 @@
 /** Makes histories without a fault, as several shards and regions would give them, for tests of the checker. */
 import { Random } from '../simulation/random.ts';
-import { type Command, isJournal, keysWrittenBy, kindOf, ModelKeys, runOnModel } from './commands.ts';
+import {
+  type Command,
+  isJournal,
+  keysWrittenBy,
+  kindOf,
+  ModelKeys,
+  runOnModel,
+} from './commands.ts';
 import type {
   FollowedChange,
   KeyText,
@@ -85,7 +92,13 @@ export class GoodHistory {
       this.#writes.push({ ...base, ...times, ...nothing, outcome: 'refused' });
       return;
     }
-    const unanswered = { ...base, ...nothing, startedAt, endedAt: null, outcome: 'unknown' } as const;
+    const unanswered = {
+      ...base,
+      ...nothing,
+      startedAt,
+      endedAt: null,
+      outcome: 'unknown',
+    } as const;
     if (draw < 0.1) {
       this.#writes.push(unanswered);
       return;

@@ -4,11 +4,11 @@ import type { RegionSpan, TortureRead, TortureWrite, Violation } from './history
 import type { Replay } from './replay.ts';
 import { type Versions, versionedKeysOf } from './versions.ts';
 
-/** The violations in single reads, plain ones and strong ones. */
+/** The violations in single reads, plain ones and strong ones. `replay` is null if the writes have no order. */
 export function momentViolations(
   reads: readonly TortureRead[],
   versions: Versions,
-  replay: Replay,
+  replay: Replay | null,
   copies: readonly RegionSpan[],
 ): readonly Violation[] {
   const needs = new Needs(versions);
@@ -16,14 +16,16 @@ export function momentViolations(
     const foreign = foreignText(read, versions);
     if (foreign !== null) return [foreign];
     if (read.consistency === 'plain' && isDuring(read, copies)) return [];
-    return [...needs.halvesIn(read), ...wrongValues(read, versions, replay)];
+    const wrong = replay === null ? [] : wrongValues(read, versions, replay);
+    return [...needs.halvesIn(read), ...wrong];
   });
 }
 
 /** True if a read overlaps one of the region's spans. */
 export function isDuring(read: TortureRead, spans: readonly RegionSpan[]): boolean {
   return spans.some(
-    ({ region, from, to }) => region === read.region && read.startedAt <= to && read.endedAt >= from,
+    ({ region, from, to }) =>
+      region === read.region && read.startedAt <= to && read.endedAt >= from,
   );
 }
 

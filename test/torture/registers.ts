@@ -95,7 +95,8 @@ function clashesOf(key: string, zones: readonly Zone[]): readonly Violation[] {
   const violations: Violation[] = [];
   for (const [index, zone] of forward.entries()) {
     const next = forward[index + 1];
-    if (next !== undefined && next.firstEnd < zone.lastStart) violations.push(clash(key, zone, next));
+    if (next !== undefined && next.firstEnd < zone.lastStart)
+      violations.push(clash(key, zone, next));
   }
   for (const zone of zones) {
     if (zone.firstEnd < zone.lastStart) continue;

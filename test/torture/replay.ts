@@ -3,14 +3,7 @@
  * clients got, and the values that follow from a journal those that readers saw beside it.
  */
 import { isDeepStrictEqual } from 'node:util';
-import {
-  isJournal,
-  journalOf,
-  keysWrittenBy,
-  kindOf,
-  ModelKeys,
-  runOnModel,
-} from './commands.ts';
+import { isJournal, journalOf, keysWrittenBy, kindOf, ModelKeys, runOnModel } from './commands.ts';
 import type { KeyText, TortureWrite, Violation } from './history.ts';
 import type { Versions } from './versions.ts';
 

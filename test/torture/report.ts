@@ -1,6 +1,7 @@
 /** Shows a torture run: its progress, its verdict, and the operations of each violation as a timeline. */
-import { createWriteStream } from 'node:fs';
+
 import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
 import { labelOf } from './checker.ts';
 import type { TortureHistory, TortureRead, TortureWrite, Violation } from './history.ts';
 import type { FaultEntry, Recorder } from './recorder.ts';
@@ -14,7 +15,10 @@ const violationsShown = 10;
 export function progressLines(phase: string, recorder: Recorder): readonly string[] {
   const seconds = ((clock() - recorder.startedAt) / 1_000).toFixed(0);
   const total = (prefix: string) =>
-    [...recorder.counts].reduce((sum, [name, count]) => sum + (name.startsWith(prefix) ? count : 0), 0);
+    [...recorder.counts].reduce(
+      (sum, [name, count]) => sum + (name.startsWith(prefix) ? count : 0),
+      0,
+    );
   const of = (name: string) => recorder.of(name);
   const lastFault = recorder.faults.at(-1);
   const rows: readonly (readonly [string, string])[] = [
@@ -30,7 +34,10 @@ export function progressLines(phase: string, recorder: Recorder): readonly strin
         `the coordinator), ${of('reads plain')} plain, ${of('reads without an answer')} unanswered`,
     ],
     ['faults', `${recorder.faults.length}; the last: ${lastFault?.text ?? 'none'}`],
-    ['checks', 'one order by real time; once; all or none; no loss; same answers; equal regions; feed'],
+    [
+      'checks',
+      'one order by real time; once; all or none; no loss; same answers; equal regions; feed',
+    ],
     ['complaints', String(recorder.complaints.length)],
   ];
   return rows.map(([name, text]) => `${name.padEnd(10)}  ${text}`);
@@ -48,12 +55,16 @@ export function verdictLines(
   if (violations.length === 0) return [`No violation in ${sizes}.`];
   return [
     `${violations.length} VIOLATIONS in ${sizes}:`,
-    ...violations.slice(0, violationsShown).flatMap((violation) => [
-      '',
-      `${violation.promise}: ${violation.reason.slice(0, reasonShown)}`,
-      ...timelineOf(violation.operations, recorder),
-    ]),
-    ...(violations.length > violationsShown ? [`… and ${violations.length - violationsShown} more`] : []),
+    ...violations
+      .slice(0, violationsShown)
+      .flatMap((violation) => [
+        '',
+        `${violation.promise}: ${violation.reason.slice(0, reasonShown)}`,
+        ...timelineOf(violation.operations, recorder),
+      ]),
+    ...(violations.length > violationsShown
+      ? [`… and ${violations.length - violationsShown} more`]
+      : []),
   ];
 }
 
@@ -78,7 +89,10 @@ function timelineOf(
       const times = `${seconds(operation.startedAt)} – ${end}`;
       return { at: operation.startedAt, line: `  ${times.padEnd(24)}  ${described(operation)}` };
     }),
-    ...disasters.map(({ at, text }) => ({ at, line: `  ${seconds(at).padEnd(24)}  fault: ${text}` })),
+    ...disasters.map(({ at, text }) => ({
+      at,
+      line: `  ${seconds(at).padEnd(24)}  fault: ${text}`,
+    })),
   ]
     .sort((a, b) => a.at - b.at)
     .map(({ line }) => line);
@@ -123,7 +137,8 @@ export async function saveHistory(
   ].sort((a, b) => a.at - b.at);
   for (const { line } of timed) await write(line);
   for (const [follower, changes] of history.followers.entries()) {
-    for (const change of changes) await write({ kind: 'change', follower: follower + 1, ...change });
+    for (const change of changes)
+      await write({ kind: 'change', follower: follower + 1, ...change });
   }
   for (const [region, texts] of history.finals) {
     await write({ kind: 'end', region, texts: Object.fromEntries(texts) });

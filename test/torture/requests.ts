@@ -1,8 +1,8 @@
 /** Sends the writes and reads of a torture run, and classifies the responses. */
 import type { StackTokens } from '../../local/stack/stack.ts';
 import type { Command } from './commands.ts';
-import type { KeyText, TortureRead, WriteReceipt } from './history.ts';
 import { isJournal, kindOf } from './commands.ts';
+import type { KeyText, TortureRead, WriteReceipt } from './history.ts';
 import { clock } from './recorder.ts';
 
 /** The address of the Worker, which may change, and its tokens. */
