@@ -77,6 +77,7 @@ export class TortureClient {
       isKeyed: this.#random.chance(0.6),
       timeoutMs: this.#random.between(300, 4_000),
       priority: this.#random.chance(0.1) ? 1 : 0,
+      ack: this.#random.chance(0.1) ? 'confirmed' : 'committed',
     };
     const startedAt = clock();
     for (;;) {

@@ -85,15 +85,17 @@ export interface SentWrite {
   readonly isKeyed: boolean;
   readonly timeoutMs: number;
   readonly priority: number;
+  readonly ack: 'committed' | 'confirmed';
 }
 
 /** Sends a write once. */
 export async function attemptWrite(target: Target, write: SentWrite): Promise<WriteAttempt> {
-  const { name, commands, check, timeoutMs, priority } = write;
+  const { name, commands, check, timeoutMs, priority, ack } = write;
   const body = {
     ops: commands,
     timeoutMs,
     priority,
+    ack,
     ...(check === null ? {} : { checks: [check] }),
   };
   const key = write.isKeyed ? { 'idempotency-key': name } : {};

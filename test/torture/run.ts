@@ -251,7 +251,13 @@ class Run {
     this.#probes += 1;
     const name = `probe.${this.#probes}`;
     const commands = [['SET', '{probe}:probe', name]];
-    const rest = { check: null, isKeyed: false, timeoutMs: 2_000, priority: 0 };
+    const rest = {
+      check: null,
+      isKeyed: false,
+      timeoutMs: 2_000,
+      priority: 0,
+      ack: 'committed',
+    } as const;
     const written = await attemptWrite(this.#direct, { name, commands, ...rest });
     if (written.kind !== 'committed') return `a write was ${JSON.stringify(written)}`;
     const after = (await regionsNotVoting(this.#workers.url, tokens)) ?? [missing];

@@ -21,7 +21,13 @@ afterAll(async () => {
 /** Sends a write to the Worker at `url`. */
 function increment(url: string, name: string) {
   const { tokens } = stack;
-  const rest = { check: null, isKeyed: true, timeoutMs: 5_000, priority: 0 };
+  const rest = {
+    check: null,
+    isKeyed: true,
+    timeoutMs: 5_000,
+    priority: 0,
+    ack: 'committed',
+  } as const;
   return attemptWrite({ url, tokens }, { name, commands: [['INCR', 'counter']], ...rest });
 }
 

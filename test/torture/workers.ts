@@ -5,7 +5,7 @@
  */
 import { cpSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import { setTimeout as delay } from 'node:timers/promises';
 import { freePort } from '../../local/stack/free-port.ts';
 import {
@@ -71,9 +71,9 @@ export class Workers {
     const before = this.#current;
     const storage = workerStorage(this.#options.stateDirectory);
     before.pause();
-    let locks = lockAll(storage);
+    let locks = await lockAll(storage);
     // It was stopped in the midst of a write to its storage.
-    for (; locks === null; locks = lockAll(storage)) {
+    for (; locks === null; locks = await lockAll(storage)) {
       before.resume();
       await delay(5);
       before.pause();
@@ -121,7 +121,9 @@ function databasesIn(storage: string): readonly string[] {
 }
 
 /** Takes the place of the writer of each database; null if one is being written. */
-function lockAll(storage: string): readonly DatabaseSync[] | null {
+async function lockAll(storage: string): Promise<readonly DatabaseSync[] | null> {
+  // Older releases of Node print a warning when this is imported.
+  const { DatabaseSync } = await import('node:sqlite');
   const locks: DatabaseSync[] = [];
   for (const name of databasesIn(storage)) {
     const database = new DatabaseSync(join(storage, name));
