@@ -75,7 +75,7 @@ export interface Line {
 }
 
 /** Draws the fault of a request that no rule applies to; null for none. */
-export type Weather = (request: SeenRequest) => Fault | null;
+export type DrawFault = (request: SeenRequest) => Fault | null;
 
 /** A line without faults. */
 export const wholeLine: Line = { reach: 'whole', slowMs: 0 };
@@ -84,7 +84,7 @@ export const wholeLine: Line = { reach: 'whole', slowMs: 0 };
 export class Faults {
   private rules: ActiveRule[] = [];
   private currentLine = wholeLine;
-  private weather: Weather | null = null;
+  private weather: DrawFault | null = null;
   /** The number of requests, or responses, lost on the line. */
   lostOnLine = 0;
 
@@ -98,7 +98,7 @@ export class Faults {
   }
 
   /** Draws a fault for each future request that meets no other. */
-  setWeather(weather: Weather): void {
+  setWeather(weather: DrawFault): void {
     this.weather = weather;
   }
 

@@ -1,7 +1,7 @@
 /** Plants each kind of fault in a good history, and expects the checker to name it. */
 import { describe, expect, it } from 'vitest';
 import { violationsIn } from './checker.ts';
-import { type Command, isJournal, keysWrittenBy, namesIn } from './commands.ts';
+import { isJournal, keysWrittenBy, namesIn, type SentCommand } from './commands.ts';
 import { type Draft, GoodHistory, regions } from './good-history.ts';
 import type { FollowedChange, KeyText, TortureRead, TortureWrite, Violation } from './history.ts';
 
@@ -391,7 +391,7 @@ describe('the checker', () => {
 
   it('finds a circle that no key and no time shows alone', () => {
     const write = (name: string, key: string): TortureWrite => {
-      const commands: readonly Command[] = [['APPEND', key, `${name};`]];
+      const commands: readonly SentCommand[] = [['APPEND', key, `${name};`]];
       const base = { kind: 'write', name, commands, check: null, isKeyed: false } as const;
       const unknown = { outcome: 'unknown', receipts: [], actual: null } as const;
       return { ...base, ...unknown, startedAt: 0, endedAt: null };

@@ -18,14 +18,14 @@ import {
   readingsOf,
   type SentWrite,
   strongRead,
-  type Target,
+  type TortureTarget,
   textOfReply,
 } from './requests.ts';
 import { drawCommands } from './workload.ts';
 
 /** The parts of a run that its clients share. */
 export interface Surroundings {
-  readonly target: Target;
+  readonly target: TortureTarget;
   readonly regions: readonly TestRegion[];
   readonly keys: KeySpace;
   readonly recorder: Recorder;

@@ -3,7 +3,7 @@ import type { Entry, Keys } from '../region/commands.ts';
 import { runCommand } from '../region/commands.ts';
 
 /** A Redis command, with its arguments. */
-export type Command = readonly string[];
+export type SentCommand = readonly string[];
 
 /**
  * The kinds of keys. A name is `{cell}:kind`, and all keys of a cell have one hash tag, so cells fall into different
@@ -60,7 +60,7 @@ export function transfer(
   amount: number,
   name: string,
   isDeclared: boolean,
-): Command {
+): SentCommand {
   const keys = isDeclared ? transferKeys(from, to) : [];
   return ['EVAL', transferText, String(keys.length), ...keys, from, to, String(amount), name];
 }
@@ -70,7 +70,7 @@ function transferKeys(from: string, to: string): readonly string[] {
 }
 
 /** The keys that a command writes. */
-export function keysWrittenBy(command: Command): readonly string[] {
+export function keysWrittenBy(command: SentCommand): readonly string[] {
   const [name = '', key = ''] = command;
   if (name !== 'EVAL') return [key];
   const [from = '', to = ''] = command.slice(-4);
@@ -78,7 +78,7 @@ export function keysWrittenBy(command: Command): readonly string[] {
 }
 
 /** Runs a command on the model, and returns its reply as the API presents it. */
-export function runOnModel(keys: ModelKeys, command: Command): unknown {
+export function runOnModel(keys: ModelKeys, command: SentCommand): unknown {
   if (command[0] !== 'EVAL') return presented(runCommand(keys, command));
   const [from = '', to = '', asked = '', name = ''] = command.slice(-4);
   const has = Number(presented(runCommand(keys, ['GET', `${from}:balance`])) ?? 0) + overdraft;

@@ -4,7 +4,7 @@ import type { Fault, Garbage } from '../../local/gateway/faults.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Random } from '../simulation/random.ts';
 import type { TestRegion } from '../support/stack/stack.ts';
-import { type Front, fairWeather, type LineWeather } from './front.ts';
+import { type FrontProxy, fairWeather, type LineWeather } from './front.ts';
 import type { RegionSpan } from './history.ts';
 import { clock, type Recorder } from './recorder.ts';
 import type { Workers } from './workers.ts';
@@ -13,7 +13,7 @@ import type { Workers } from './workers.ts';
 export interface Breakable {
   readonly regions: readonly TestRegion[];
   readonly workers: Workers;
-  readonly front: Front;
+  readonly front: FrontProxy;
   readonly recorder: Recorder;
   isRunning(): boolean;
   /** Resolves with true once every region votes, and a write that began after the call was acknowledged. */

@@ -32,7 +32,7 @@ interface Arrived {
 }
 
 /** The proxy. Its target may change with each request. */
-export class Front {
+export class FrontProxy {
   weather: LineWeather = fairWeather;
   readonly #random: Random;
   readonly #target: () => string;
@@ -48,8 +48,8 @@ export class Front {
   }
 
   /** Starts it on a free port of 127.0.0.1. */
-  static async start(random: Random, target: () => string): Promise<Front> {
-    const front = new Front(random, target);
+  static async start(random: Random, target: () => string): Promise<FrontProxy> {
+    const front = new FrontProxy(random, target);
     const { promise, resolve } = Promise.withResolvers<void>();
     front.#server.listen(0, '127.0.0.1', resolve);
     await promise;

@@ -1,12 +1,12 @@
 /** Makes histories without a fault, as several shards and regions would give them, for tests of the checker. */
 import { Random } from '../simulation/random.ts';
 import {
-  type Command,
   isJournal,
   keysWrittenBy,
   kindOf,
   ModelKeys,
   runOnModel,
+  type SentCommand,
 } from './commands.ts';
 import type {
   FollowedChange,
@@ -116,7 +116,7 @@ export class GoodHistory {
     }
   }
 
-  #carryOut(name: string, commands: readonly Command[]) {
+  #carryOut(name: string, commands: readonly SentCommand[]) {
     this.#past.push(new Map(this.#texts));
     const results = commands.map((command) => runOnModel(this.#model, command));
     const keys = [...new Set(commands.flatMap(keysWrittenBy))];

@@ -3,7 +3,7 @@
  * writes is in the data themselves, so the checker needs no number that a coordinator gives: each write appends its name
  * to the journals of the cells that it changes, and a counter's value is the number of its increments.
  */
-import type { Command } from './commands.ts';
+import type { SentCommand } from './commands.ts';
 
 /** The text of a key: the names in a journal, each followed by `;`, or a string. Null if the key is absent. */
 export type KeyText = string | null;
@@ -23,7 +23,7 @@ export interface TortureWrite {
   readonly kind: 'write';
   /** Unique in the run, and appended to each journal that the write touches. */
   readonly name: string;
-  readonly commands: readonly Command[];
+  readonly commands: readonly SentCommand[];
   /** The value that a key must have, or nothing is written. */
   readonly check: { readonly key: string; readonly equals: string } | null;
   readonly isKeyed: boolean;
@@ -65,7 +65,7 @@ export interface FollowedChange {
   readonly counts: readonly (readonly [key: string, value: number])[];
 }
 
-/** A time in which a region may show what no other time may: during a copy, or after its data went back. */
+/** A time in which a region may show things that it shows at no other time: during a copy, or after its data went back. */
 export interface RegionSpan {
   readonly region: string;
   readonly from: number;

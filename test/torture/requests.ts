@@ -1,12 +1,12 @@
 /** Sends the writes and reads of a torture run, and classifies the responses. */
 import type { StackTokens } from '../../local/stack/stack.ts';
-import type { Command } from './commands.ts';
+import type { SentCommand } from './commands.ts';
 import { isJournal, kindOf } from './commands.ts';
 import type { KeyText, TortureRead, WriteReceipt } from './history.ts';
 import { clock } from './recorder.ts';
 
 /** The address of the Worker, which may change, and its tokens. */
-export interface Target {
+export interface TortureTarget {
   readonly url: string;
   readonly tokens: StackTokens;
 }
@@ -54,7 +54,7 @@ interface Responded {
 
 /** Sends JSON. Null if no whole response came. */
 export async function post(
-  { url, tokens }: Target,
+  { url, tokens }: TortureTarget,
   path: string,
   body: unknown,
   headers: Readonly<Record<string, string>> = {},
@@ -80,7 +80,7 @@ export async function post(
 /** A write, in the form in which it is sent each time. */
 export interface SentWrite {
   readonly name: string;
-  readonly commands: readonly Command[];
+  readonly commands: readonly SentCommand[];
   readonly check: { readonly key: string; readonly equals: string } | null;
   readonly isKeyed: boolean;
   readonly timeoutMs: number;
@@ -89,7 +89,7 @@ export interface SentWrite {
 }
 
 /** Sends a write once. */
-export async function attemptWrite(target: Target, write: SentWrite): Promise<WriteAttempt> {
+export async function attemptWrite(target: TortureTarget, write: SentWrite): Promise<WriteAttempt> {
   const { name, commands, check, timeoutMs, priority, ack } = write;
   const body = {
     ops: commands,
@@ -148,7 +148,7 @@ export function readingsOf(keys: readonly string[]): readonly (readonly string[]
 
 /** Reads keys strongly: in the named region, or in the one nearest to the location. */
 export async function strongRead(
-  target: Target,
+  target: TortureTarget,
   keys: readonly string[],
   at: { readonly region: string } | { readonly location: readonly [number, number] },
 ): Promise<TortureRead | string | null> {

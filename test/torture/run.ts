@@ -12,12 +12,12 @@ import {
   TortureFollower,
 } from './clients.ts';
 import { Disasters } from './disasters.ts';
-import { Front } from './front.ts';
+import { FrontProxy } from './front.ts';
 import type { KeyText, TortureHistory, Violation } from './history.ts';
 import { KeySpace } from './keys.ts';
 import { copiesIn, newestSequence, regionsNotVoting } from './members.ts';
 import { clock, Recorder } from './recorder.ts';
-import { attemptWrite, strongRead, type Target } from './requests.ts';
+import { attemptWrite, strongRead, type TortureTarget } from './requests.ts';
 import { Workers } from './workers.ts';
 
 /** The size of a run. */
@@ -56,7 +56,7 @@ export async function torture(options: TortureOptions): Promise<TortureOutcome> 
   const { stateDirectory, seed } = options;
   const stack = await startTestStack({ stateDirectory, variables });
   const workers = new Workers(stack);
-  const front = await Front.start(randomOf(seed, 'requests'), () => workers.url);
+  const front = await FrontProxy.start(randomOf(seed, 'requests'), () => workers.url);
   try {
     return await new Run(options, stack, workers, front).all();
   } finally {
@@ -76,15 +76,15 @@ class Run {
   readonly #options: TortureOptions;
   readonly #stack: TestStack;
   readonly #workers: Workers;
-  readonly #front: Front;
+  readonly #front: FrontProxy;
   readonly #recorder = new Recorder();
   readonly #keys = new KeySpace();
-  readonly #direct: Target;
+  readonly #direct: TortureTarget;
   #isRunning = true;
   #phase = 'load';
   #probes = 0;
 
-  constructor(options: TortureOptions, stack: TestStack, workers: Workers, front: Front) {
+  constructor(options: TortureOptions, stack: TestStack, workers: Workers, front: FrontProxy) {
     this.#options = options;
     this.#stack = stack;
     this.#workers = workers;

@@ -1,4 +1,4 @@
-/** `npm run torture`: the real stack under faults and load, and the judgement of what its clients saw. */
+/** `npm run torture`: the real stack under faults and load, and the judgement of all that its clients saw. */
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import process from 'node:process';

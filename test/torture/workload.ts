@@ -1,17 +1,17 @@
 /** The writes of a torture run, at random. */
 import type { Random } from '../simulation/random.ts';
-import { type Command, transfer } from './commands.ts';
+import { type SentCommand, transfer } from './commands.ts';
 import type { KeySpace } from './keys.ts';
 
 /** The commands of a write, which appends its name to each journal that it touches. */
-export function drawCommands(name: string, keys: KeySpace, random: Random): readonly Command[] {
-  const append = (): Command => ['APPEND', keys.text(random), `${name};`];
-  const push = (cell: string): readonly Command[] => [
+export function drawCommands(name: string, keys: KeySpace, random: Random): readonly SentCommand[] {
+  const append = (): SentCommand => ['APPEND', keys.text(random), `${name};`];
+  const push = (cell: string): readonly SentCommand[] => [
     ['RPUSH', `${cell}:list`, name],
     ['SET', `${cell}:last`, name],
   ];
   const amount = random.between(1, 30);
-  const ways: readonly (() => readonly Command[])[] = [
+  const ways: readonly (() => readonly SentCommand[])[] = [
     () => [append()],
     () => distinct([append(), append(), ['INCR', keys.count(random)]]),
     () => [['SET', keys.register(random), name]],
@@ -35,7 +35,7 @@ export function drawCommands(name: string, keys: KeySpace, random: Random): read
 }
 
 /** A journal gets each name once. */
-function distinct(commands: readonly Command[]): readonly Command[] {
+function distinct(commands: readonly SentCommand[]): readonly SentCommand[] {
   const keys = commands.map(([, key]) => key);
   return commands.filter(([, key], index) => keys.indexOf(key) === index);
 }
