@@ -63,6 +63,7 @@ const testFolders = [
   'simulation',
   'storage-formats',
   'support',
+  'torture',
 ];
 
 describe('the tree', () => {

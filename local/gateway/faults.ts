@@ -22,10 +22,10 @@ export type Fault =
   | { readonly kind: 'hold'; readonly executed: boolean; readonly until: Promise<unknown> }
   /** A response that no Redis gives. */
   | { readonly kind: 'garbage'; readonly executed: boolean; readonly answer: Garbage }
-  /** A delay before the commands run, in ms. */
-  | { readonly kind: 'slow'; readonly ms: number }
-  /** The commands run twice, and the first reply is returned. */
-  | { readonly kind: 'duplicate' };
+  /** A delay before the commands run, or before the response leaves, in ms. */
+  | { readonly kind: 'slow'; readonly ms: number; readonly executed?: boolean }
+  /** The commands run twice, and the first reply is returned. `laterMs`: the second time is that long after the first. */
+  | { readonly kind: 'duplicate'; readonly laterMs?: number };
 
 /** Responses of broken proxies: a page or truncated JSON with status 200, and a status 500 without JSON. */
 export type Garbage = 'page' | 'broken-json' | 'status-500';
@@ -74,13 +74,17 @@ export interface Line {
   readonly slowMs: number;
 }
 
+/** Draws the fault of a request that no rule applies to; null for none. */
+export type DrawFault = (request: SeenRequest) => Fault | null;
+
 /** A line without faults. */
 export const wholeLine: Line = { reach: 'whole', slowMs: 0 };
 
-/** The faults of one gateway. The oldest matching rule applies; without one, the state of the line. */
+/** The faults of one gateway. The oldest matching rule applies; without one, the state of the line, then the weather. */
 export class Faults {
   private rules: ActiveRule[] = [];
   private currentLine = wholeLine;
+  private weather: DrawFault | null = null;
   /** The number of requests, or responses, lost on the line. */
   lostOnLine = 0;
 
@@ -91,6 +95,11 @@ export class Faults {
   /** Changes the line for future requests. Those that were lost stay lost. */
   setLine(change: Partial<Line>): void {
     this.currentLine = { ...this.currentLine, ...change };
+  }
+
+  /** Draws a fault for each future request that meets no other. */
+  setWeather(weather: DrawFault): void {
+    this.weather = weather;
   }
 
   /** Adds a rule for future requests. */
@@ -114,9 +123,10 @@ export class Faults {
     };
   }
 
-  /** Removes all rules and restores the line. Requests that a fault holds stay held. */
+  /** Removes all rules and the weather, and restores the line. Requests that a fault holds stay held. */
   clear(): void {
     this.rules = [];
+    this.weather = null;
     this.currentLine = wholeLine;
   }
 
@@ -131,7 +141,7 @@ export class Faults {
       if (rule.matches === undefined) return true;
       return request !== null && rule.matches(request);
     });
-    return met ?? this.metOnLine();
+    return met ?? this.metOnLine() ?? this.metInWeather(request);
   }
 
   /** The fault of the line. A lost request is not delayed as well. */
@@ -144,6 +154,11 @@ export class Faults {
       this.lostOnLine += 1;
     };
     return { fault: { kind: 'hang', executed: reach === 'answers-lost' }, reached };
+  }
+
+  private metInWeather(request: SeenRequest | null): MetFault | null {
+    const fault = request === null ? null : (this.weather?.(request) ?? null);
+    return fault === null ? null : { fault, reached: () => {} };
   }
 
   private take(applies: (rule: FaultRule) => boolean): MetFault | null {

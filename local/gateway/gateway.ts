@@ -20,6 +20,9 @@ import { type AskedStream, GatewayStreams, streamOf } from './streams.ts';
 /** The maximum request body in bytes, that of Upstash's smallest plans. */
 const bodyBytesMaximum = 10_000_000;
 
+/** The time for which a repeated command may wait for data. */
+const repeatWaitMs = 10_000;
+
 /** Shorter round trips are not simulated: timers are too inexact for them. */
 const shortestDelayMs = 1;
 
@@ -239,12 +242,19 @@ class GatewayServer implements Gateway {
     }
     if ('stream' in read) return read;
     const answer = 'request' in read ? await this.execute(read, gone) : read.refused;
-    if (fault?.kind === 'duplicate' && 'request' in read) await this.execute(read, gone);
+    if (fault?.kind === 'duplicate' && 'request' in read) await this.repeat(read, fault.laterMs);
     if (met !== null && isAfterExecution(met.fault)) {
       const ending = await interfere(met);
       if (ending !== 'on') return ending;
     }
     return answer;
+  }
+
+  /** Runs a request again, now or later. Nobody waits for a later one, and its reply is dropped. */
+  private async repeat(read: GoodRequest, laterMs: number | undefined): Promise<void> {
+    const again = () => this.execute(read, AbortSignal.timeout(repeatWaitMs));
+    if (laterMs === undefined) await again();
+    else void delay(laterMs).then(again);
   }
 
   private async read(request: IncomingMessage): Promise<ReadRequest> {
@@ -329,7 +339,7 @@ function isBase64(request: IncomingMessage): boolean {
 }
 
 function isAfterExecution(fault: Fault): boolean {
-  return 'executed' in fault && fault.executed;
+  return 'executed' in fault && fault.executed === true;
 }
 
 /** Applies a fault. `on`: the request continues. A hang never resolves. */

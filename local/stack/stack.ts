@@ -62,6 +62,8 @@ export interface Stack {
   readonly worker: LocalWorker;
   /** The inspector of the current Worker, which lists its targets under `/json`; null if there is none. */
   readonly inspectorUrl: string | null;
+  /** The options with which the Worker is started. */
+  readonly workerOptions: WorkerOptions;
   /** Ends the Worker by SIGKILL. */
   killWorker(): Promise<void>;
   /** Restarts the Worker, with the same address and storage. */
@@ -227,7 +229,7 @@ class RunningStack implements Stack {
     await this.current?.stop();
     this.port ||= await freePort(this.options.port);
     if (this.options.withInspector === true) this.inspectorPort ??= await freePort(0);
-    this.current = await startWorker(this.workerOptions());
+    this.current = await startWorker(this.workerOptions);
   }
 
   async stop(): Promise<void> {
@@ -237,7 +239,7 @@ class RunningStack implements Stack {
     rmSync(join(this.options.stateDirectory, 'owner'), { force: true });
   }
 
-  private workerOptions(): WorkerOptions {
+  get workerOptions(): WorkerOptions {
     if (this.bundled === null) throw new Error('the Worker is bundled before it is started');
     return {
       stateDirectory: this.options.stateDirectory,

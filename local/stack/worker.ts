@@ -51,6 +51,10 @@ export interface LocalWorker {
   stop(): Promise<void>;
   /** Ends it by SIGKILL. */
   kill(): Promise<void>;
+  /** Stops the process (SIGSTOP) until `resume`, `stop` or `kill`. Its connections stay open and unanswered. */
+  pause(): void;
+  /** Continues a paused process (SIGCONT). */
+  resume(): void;
 }
 
 /**
@@ -96,6 +100,8 @@ export async function startWorker(options: WorkerOptions): Promise<LocalWorker> 
     ended: workerd.ended,
     stop: () => workerd.stop(workerGraceMs),
     kill: () => workerd.kill(),
+    pause: () => workerd.pause(),
+    resume: () => workerd.resume(),
   };
 }
 

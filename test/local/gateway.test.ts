@@ -299,6 +299,29 @@ describe('a fault', () => {
     expect(await counter()).toBe('2');
   });
 
+  it('that duplicates later responds once, and runs the request again after that', async () => {
+    gateway.faults.add({ fault: { kind: 'duplicate', laterMs: 1 }, times: 1 });
+    expect((await increment()).text).toBe('{"result":1}');
+    await expect.poll(counter).toBe('2');
+  });
+
+  it('that is drawn per request meets those that no rule applies to', async () => {
+    const seen: string[] = [];
+    gateway.faults.setWeather(({ path }) => {
+      seen.push(path);
+      return seen.length === 2 ? { kind: 'drop', executed: true } : null;
+    });
+    const slow = gateway.faults.add({ fault: { kind: 'slow', ms: 1, executed: true }, times: 1 });
+    expect((await increment()).text).toBe('{"result":1}');
+    expect(slow.hits).toBe(1);
+    expect((await increment()).text).toBe('{"result":2}');
+    await expect(increment()).rejects.toThrow();
+    expect(await counter()).toBe('3');
+    gateway.faults.clear();
+    expect((await increment()).text).toBe('{"result":4}');
+    expect(seen).toHaveLength(2);
+  });
+
   it('that hangs keeps the sender waiting', async () => {
     const hang = gateway.faults.add({ fault: { kind: 'hang', executed: true } });
     const sender = new AbortController();

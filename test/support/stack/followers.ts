@@ -18,6 +18,9 @@ export interface SeenChange {
   readonly sequence: number;
   readonly at: string;
   readonly keys: readonly string[];
+  readonly id?: string;
+  readonly transaction?: string;
+  readonly commands?: readonly (readonly unknown[])[];
   readonly results?: readonly unknown[];
 }
 

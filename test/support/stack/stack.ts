@@ -108,6 +108,10 @@ class RunningTestStack implements TestStack {
     return this.stack.worker;
   }
 
+  get workerOptions() {
+    return this.stack.workerOptions;
+  }
+
   region(id: string): TestRegion {
     const region = this.regions.find((candidate) => candidate.id === id);
     if (region === undefined) throw new Error(`the stack has no region ${id}`);
