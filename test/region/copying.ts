@@ -199,12 +199,7 @@ export function ownedBy(
   return ownerOf === null ? live : new Map([...live].filter(([key]) => ownerOf(key) === shard));
 }
 
-/** The number of users' keys of one shard. */
-export function countOwned(
-  live: ReadonlyMap<string, Entry>,
-  ownerOf: OwnerOf,
-  shard: ShardId,
-): number {
-  const keys = [...ownedBy(live, ownerOf, shard).keys()];
-  return keys.filter((key) => !key.startsWith('lockstep:')).length;
+/** The number of users' keys. */
+export function countKeys(live: ReadonlyMap<string, Entry>): number {
+  return [...live.keys()].filter((key) => !key.startsWith('lockstep:')).length;
 }

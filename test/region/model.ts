@@ -35,7 +35,7 @@ import { limits } from '../../shared/limits.ts';
 import { type Entry, hasExpired, type Keys, runCommand } from './commands.ts';
 import {
   charactersOf,
-  countOwned,
+  countKeys,
   digestOfEntry,
   isRemoval,
   keyOfItem,
@@ -235,7 +235,7 @@ export class RegionModel {
     clock: number,
   ): Begun | { readonly refusal: Refusal } {
     const shard = this.#shardOf(round.shard);
-    const keys = countOwned(this.#live(), this.#ownerOf, round.shard);
+    const keys = countKeys(this.#live(round.shard));
     const stored = headFor(shard.head, round, keys);
     const refusal = refusalOf(stored, round, keys);
     if (stored === null || refusal !== null) {
@@ -328,7 +328,7 @@ export class RegionModel {
       case 'list':
         return {
           kind: 'listed',
-          ...keysAfter(ownedBy(this.#live(), this.#ownerOf, round.shard), step.cursor, step.count),
+          ...keysAfter(this.#live(round.shard), step.cursor, step.count),
         };
       case 'read':
         return {
@@ -338,11 +338,7 @@ export class RegionModel {
           total: null,
         };
       case 'scan': {
-        const { keys, cursor } = keysAfter(
-          ownedBy(this.#live(), this.#ownerOf, round.shard),
-          step.cursor,
-          step.count,
-        );
+        const { keys, cursor } = keysAfter(this.#live(round.shard), step.cursor, step.count);
         const wanted = keys.map((key) => ({ key, from: '' }));
         const read = this.#readForCopy(wanted, step.form, shard);
         return { kind: 'read', ...read, cursor, total: this.#data.size };
@@ -364,10 +360,10 @@ export class RegionModel {
     });
   }
 
-  /** The data without expired keys. */
-  #live(): ReadonlyMap<string, Entry> {
+  /** The data without expired keys; of one shard, if copies and counts are bound to its keys. */
+  #live(shard: ShardId | null = null): ReadonlyMap<string, Entry> {
     for (const key of [...this.#data.keys()]) this.#keys().get(key);
-    return this.#data;
+    return shard === null ? this.#data : ownedBy(this.#data, this.#ownerOf, shard);
   }
 
   #grant(round: Round, shard: ShardModel, head: RegionHead): void {
@@ -383,8 +379,7 @@ export class RegionModel {
     { strong, leased }: Pick<SnapshotRequest, 'strong' | 'leased'>,
   ): Refusal | { readonly kind: 'lease' } | null {
     const { head, lease } = this.#shardOf(asked.shard);
-    const keys = countOwned(this.#live(), this.#ownerOf, asked.shard);
-    const refusal = refusalOf(head, asked, keys);
+    const refusal = refusalOf(head, asked, countKeys(this.#live(asked.shard)));
     if (refusal !== null || !strong) return refusal;
     const isCopied = head !== null && head.phase !== '';
     return isCopied || (leased && lease < this.#clock()) ? { kind: 'lease' } : null;
