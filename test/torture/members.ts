@@ -11,7 +11,9 @@ const pageSchema = z.object({
   changes: z.array(
     z.object({
       at: z.string(),
-      member: z.object({ region: z.string(), event: z.string() }).optional(),
+      member: z
+        .object({ region: z.string(), event: z.string(), cause: z.string().nullable() })
+        .optional(),
     }),
   ),
   next: z.number(),
@@ -55,8 +57,17 @@ export async function newestSequence(url: string, tokens: StackTokens): Promise<
 /** Clocks of processes may differ by a little. */
 const marginMs = 1_000;
 
-/** The times in which regions were copied, from the changes of members. A copy that fails ends with the next one. */
-export async function copiesIn(url: string, tokens: StackTokens): Promise<readonly RegionSpan[]> {
+/** The changes of members that the checker needs. */
+export interface SeenMembers {
+  /** The times in which regions were copied. A copy that fails ends with the next one. */
+  readonly copies: readonly RegionSpan[];
+  /** Regions whose results differed from those of the others, which no fault explains. */
+  readonly divergences: readonly string[];
+}
+
+/** Reads all changes of members. */
+export async function membersSeen(url: string, tokens: StackTokens): Promise<SeenMembers> {
+  const divergences: string[] = [];
   const begun = new Map<string, number>();
   const spans: RegionSpan[] = [];
   for (let next = 0; ; ) {
@@ -66,7 +77,10 @@ export async function copiesIn(url: string, tokens: StackTokens): Promise<readon
     for (const { at, member } of page.changes) {
       if (member === undefined) continue;
       const time = Date.parse(at);
-      const { region, event } = member;
+      const { region, event, cause } = member;
+      if (cause === 'diverged' || event === 'diverged') {
+        divergences.push(`${region} diverged (${event}) at ${at}`);
+      }
       if (event === 'copying' && !begun.has(region)) begun.set(region, time - marginMs);
       const from = begun.get(region);
       if (event !== 'returned' || from === undefined) continue;
@@ -77,5 +91,5 @@ export async function copiesIn(url: string, tokens: StackTokens): Promise<readon
     next = page.next;
   }
   for (const [region, from] of begun) spans.push({ region, from, to: Number.POSITIVE_INFINITY });
-  return spans;
+  return { copies: spans, divergences };
 }

@@ -15,7 +15,7 @@ import { Disasters } from './disasters.ts';
 import { FrontProxy } from './front.ts';
 import type { KeyText, TortureHistory, Violation } from './history.ts';
 import { KeySpace } from './keys.ts';
-import { copiesIn, newestSequence, regionsNotVoting } from './members.ts';
+import { membersSeen, newestSequence, regionsNotVoting } from './members.ts';
 import { clock, Recorder } from './recorder.ts';
 import { attemptWrite, strongRead, type TortureTarget } from './requests.ts';
 import { Workers } from './workers.ts';
@@ -187,7 +187,7 @@ class Run {
     });
     for (const follower of followers) follower.stop();
     const { writes, reads, complaints } = this.#recorder;
-    const copies = await copiesIn(this.#workers.url, tokens);
+    const { copies, divergences } = await membersSeen(this.#workers.url, tokens);
     return {
       writes,
       reads,
@@ -196,7 +196,7 @@ class Run {
       finalAt: clock(),
       copies,
       losses: disasters.losses,
-      complaints,
+      complaints: [...complaints, ...divergences],
     };
   }
 
