@@ -4,7 +4,7 @@ import '../shared/limit-relations.ts';
 import { parseConfiguration } from '../shared/config/configuration.ts';
 import type { RegionConfiguration } from '../shared/contracts/members.ts';
 import { coordinatorIn, courierIn, registryIn } from '../shared/contracts/objects.ts';
-import type { ReadableRegion } from '../shared/contracts/round.ts';
+import type { ReadableRegion } from '../shared/contracts/region-client.ts';
 import { shardNameOf } from '../shared/ids.ts';
 import { targetPolicyOf } from '../shared/webhooks/target.ts';
 import { createApp, createMisconfiguredApp, type EdgeApp } from './edge/app.ts';

@@ -1,5 +1,5 @@
 /** Compares the data of regions for a shard that has no members yet. */
-import type { RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
 import type { RegionId, ShardId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { ComparisonResult } from '../../shared/protocol/io/events.ts';

@@ -1,6 +1,6 @@
 /** Keeps the addresses and the clients of the regions. */
 import type { AdminCommand, RegionConfiguration } from '../../shared/contracts/members.ts';
-import type { RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 

@@ -1,6 +1,7 @@
 /** Sends rounds and snapshots to regions, and turns their results into events for the core. */
 import { unreachable } from '../../shared/assert.ts';
-import type { RegionClient, RoundResult, SnapshotResult } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
+import type { RoundResult, SnapshotResult } from '../../shared/contracts/round.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import type { CoordinatorEvent } from '../../shared/protocol/io/events.ts';
 import type { Send, SentRound, SentSnapshot } from '../../shared/protocol/io/ready.ts';

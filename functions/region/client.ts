@@ -1,7 +1,8 @@
 /** The client of one region: sends rounds, snapshots and inspections as scripts, over the region's REST endpoint. */
 import { presentReply } from '../../shared/commands/replies.ts';
+import type { ReadableRegion } from '../../shared/contracts/region-client.ts';
 import type { RawReply } from '../../shared/contracts/reply.ts';
-import type { CommandResult, ReadableRegion } from '../../shared/contracts/round.ts';
+import type { CommandResult } from '../../shared/contracts/round.ts';
 import { keysOfInspection, keysOfJoint, keysOfRound } from './declared.ts';
 import { decodeInspection, decodeRound, silent } from './decoding.ts';
 import { encodeInspection, encodeRound } from './encoding.ts';

@@ -1,7 +1,8 @@
 /** Compares the values of keys across regions, for verify and repair. */
 import type { Bytes } from '../../shared/contracts/bytes.ts';
 import type { RegionFault } from '../../shared/contracts/coordinator.ts';
-import type { InspectedKey, RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
+import type { InspectedKey } from '../../shared/contracts/round.ts';
 import type { RegionId, ShardId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 

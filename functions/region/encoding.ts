@@ -3,7 +3,6 @@ import { assert } from '../../shared/assert.ts';
 import { recordNames } from '../../shared/commands/keys.ts';
 import type { Check, Operation, OperationKind, ReplySort } from '../../shared/contracts/frame.ts';
 import { isGrowing } from '../../shared/contracts/growing.ts';
-import type { Share } from '../../shared/contracts/joint.ts';
 import type {
   CopyForm,
   CopyStep,
@@ -15,6 +14,7 @@ import type {
   Round,
   SnapshotRequest,
 } from '../../shared/contracts/round.ts';
+import type { Share } from '../../shared/contracts/share.ts';
 import { limits } from '../../shared/limits.ts';
 import { addressingOf } from './addressing.ts';
 

@@ -1,13 +1,10 @@
 /** Encodes the arguments of the scripts for several shards; the header of each script describes the form. */
 import { assert } from '../../shared/assert.ts';
-import type {
-  JointRound,
-  JointSnapshotRequest,
-  Share,
-  SlotRange,
-} from '../../shared/contracts/joint.ts';
+import type { JointRound, JointSnapshotRequest } from '../../shared/contracts/joint.ts';
+import type { Share } from '../../shared/contracts/share.ts';
 import { limits } from '../../shared/limits.ts';
 import { areAll } from '../../shared/reserved-keys.ts';
+import type { SlotRange } from '../../shared/shards/shard-map.ts';
 import { decisionForm, encodeRound, grows, type Json, partForm, shareForm } from './encoding.ts';
 
 /** ARGV[1] of joint.lua. */

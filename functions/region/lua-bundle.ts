@@ -63,6 +63,7 @@ import scriptTextsText from './lua/user-scripts/texts.lua';
 import scriptWriteHostText from './lua/user-scripts/write-host.lua';
 import workText from './lua/work.lua';
 import workReadText from './lua/work-read.lua';
+import { moduleOf, setText, withoutComments } from './lua-text.ts';
 import { copyingCommands, measuredCommands } from './measured-commands.ts';
 import { slowCommands } from './slow-commands.ts';
 import { scriptTable } from './user-script-table.ts';
@@ -75,10 +76,6 @@ export interface LuaScript {
   readonly name: string;
   readonly text: string;
 }
-
-/** A quoted or long string of Lua, which stays unchanged, or an operator with the spaces around it. */
-const textOrOperator =
-  /('(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|\[(=*)\[[\s\S]*?\]\2\])| *([=~<>]=|[=<>,{}+*#]) */g;
 
 /** The environment of users' scripts: one module, in this order, because each file uses names of earlier ones. */
 const sandboxTexts = [
@@ -496,28 +493,4 @@ function lazyScriptOf(name: LuaScript['name'], texts: readonly string[]): LuaScr
       return text;
     },
   };
-}
-
-/** The names as a string for `isNamed` of base.lua: each run of the script would have to fill a table again. */
-function setText(name: string, names: ReadonlySet<string>): string {
-  return `local ${name}=' ${[...names].join(' ')} '`;
-}
-
-/** Wraps a text in a function: only its callers pay for its definitions, and its names stay local. */
-function moduleOf(name: string, text: string): string {
-  return `local function ${name}(...)\n${text}\nend`;
-}
-
-/**
- * Strips comments and spaces, because the first use of a script sends its whole text. The empty first line of the table
- * of commands is significant and stays.
- */
-function withoutComments(text: string): string {
-  return text
-    .replaceAll(/^[ \t]*--.*$/gm, '')
-    .replaceAll(/^ +/gm, '')
-    .replaceAll(textOrOperator, '$1$3')
-    .replaceAll(/,$\n/gm, ',')
-    .replaceAll(/(?<!\[==\[)\n{2,}/g, '\n')
-    .replaceAll(/\nend$/gm, ' end');
 }

@@ -6,7 +6,6 @@
 import type { RegionId, TransactionOrder, WriteId } from '../ids.ts';
 import type { Bytes } from './bytes.ts';
 import type { Check } from './frame.ts';
-import type { Share } from './joint.ts';
 import type {
   AdminCommand,
   AdminCommandAnswer,
@@ -18,6 +17,7 @@ import type {
 } from './members.ts';
 import type { KeyedRequest, RequestBegun, RequestEnd } from './requests.ts';
 import type { ReadCommand } from './round.ts';
+import type { Share } from './share.ts';
 import type {
   Callback,
   ChangesAnswer,

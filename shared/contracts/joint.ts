@@ -3,6 +3,7 @@
  * shards with one prepare that counts for all of them, and one snapshot.
  */
 import type { ShardId, TransactionOrder } from '../ids.ts';
+import type { SlotRange } from '../shards/shard-map.ts';
 import type { RawReply } from './reply.ts';
 import type {
   Decision,
@@ -14,25 +15,7 @@ import type {
   RoundReply,
   Vote,
 } from './round.ts';
-
-/** A range of slots. Both ends are in it. */
-export type SlotRange = readonly [first: number, last: number];
-
-/** The part of one shard in a joint transaction: some of its keys, under an order of its own. */
-export interface Share {
-  readonly shard: ShardId;
-  readonly transaction: TransactionOrder;
-  /**
-   * No key is in two shares, but for reserved names that stand for something of each shard: `everyKey`, and `flushedKey`
-   * with it.
-   */
-  readonly keys: readonly string[];
-  /**
-   * Of a share with `everyKey`, as it is prepared: the slots that its shard owns. A flush empties these alone. Decisions
-   * need not name them, as the lock does.
-   */
-  readonly slots?: readonly SlotRange[];
-}
+import type { Share } from './share.ts';
 
 /** Phase one of a joint transaction: stage this over the keys of all shares, and vote once. */
 export interface JointPrepare {

@@ -4,9 +4,10 @@
  */
 import type { RegionId, ShardId, TransactionName, TransactionOrder } from '../ids.ts';
 import type { UnavailableCode } from './coordinator.ts';
-import type { JointRoundReply, Share } from './joint.ts';
+import type { JointRoundReply } from './joint.ts';
 import type { BlockedKey } from './members.ts';
 import type { Round } from './round.ts';
+import type { Share } from './share.ts';
 
 /** Home asks a guest for some of its keys. */
 export interface LoanRequest {

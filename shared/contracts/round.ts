@@ -6,14 +6,8 @@
 import type { TransactionOrder } from '../ids.ts';
 import type { Bytes } from './bytes.ts';
 import type { Check, Operation } from './frame.ts';
-import type {
-  JointResult,
-  JointRound,
-  JointSnapshotRequest,
-  JointSnapshotResult,
-  Share,
-} from './joint.ts';
 import type { RawReply } from './reply.ts';
+import type { Share } from './share.ts';
 
 /**
  * The counter of an executed round and the fresh nonce that it left in the region's history. Unless all that the round
@@ -383,31 +377,3 @@ export type CommandResult =
   | { readonly kind: 'answered'; readonly reply: unknown }
   | { readonly kind: 'error'; readonly message: string }
   | { readonly kind: 'silent'; readonly reason: string };
-
-/** One region, as the shells see it. The lack of a usable answer is a value, never a throw. */
-export interface RegionClient {
-  /** Sends the round exactly once. Silent after `timeoutMs`. */
-  round(round: Round, timeoutMs: number): Promise<RoundResult>;
-  /** Sends the joint round exactly once. Silent after `timeoutMs`. */
-  joint(round: JointRound, timeoutMs: number): Promise<JointResult>;
-  snapshot(request: SnapshotRequest, timeoutMs: number): Promise<SnapshotResult>;
-  jointSnapshot(request: JointSnapshotRequest, timeoutMs: number): Promise<JointSnapshotResult>;
-  /**
-   * The digest of a key covers its type, expiry and value, but not the order or encoding in which a server keeps it, so
-   * equal keys have equal digests in every region.
-   */
-  inspect(shard: number, inspection: Inspection, timeoutMs: number): Promise<InspectionResult>;
-  /** A plain command, for the doctor. It is sent once. */
-  run(command: readonly string[], timeoutMs: number): Promise<CommandResult>;
-}
-
-/** A region as readers see it: reads of short strings can share a snapshot. */
-export interface ReadableRegion extends RegionClient {
-  /** True if `commands` only read strings that were short, or missing, when they were last read here. */
-  isShort(commands: readonly ReadCommand[]): boolean;
-  /**
-   * As `snapshot`, in one script for short strings and nothing else. Null if that script cannot read them, e.g. because
-   * a value has grown or has another type: then nothing is known, and each command has to be read by `snapshot`.
-   */
-  shortSnapshot(request: SnapshotRequest, timeoutMs: number): Promise<SnapshotResult | null>;
-}

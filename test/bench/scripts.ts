@@ -3,7 +3,8 @@ import type { Redis } from 'ioredis';
 import { connectRegion } from '../../functions/region/client.ts';
 import { roundScripts } from '../../functions/region/lua-bundle.ts';
 import { startGateway } from '../../local/gateway/gateway.ts';
-import type { RegionClient, Round, RoundPair } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
+import type { Round, RoundPair } from '../../shared/contracts/round.ts';
 import { connectDirectly, withoutSetRound } from '../region/direct.ts';
 import {
   commitOf,

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { type Noted, RegionRegistry } from '../../functions/coordinator/region-registry.ts';
 import type { RegionConfiguration } from '../../shared/contracts/members.ts';
-import type { RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
 import { limits } from '../../shared/limits.ts';
 import { MemoryStorage } from './sqlite.ts';
 import { begun } from './stored.ts';

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { PendingCalls } from '../../functions/coordinator/pending-calls.ts';
 import { type RecordedDecisions, sendToRegion } from '../../functions/coordinator/send.ts';
-import type { RegionClient, RoundResult, SnapshotResult } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
+import type { RoundResult, SnapshotResult } from '../../shared/contracts/round.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import type { CoordinatorEvent } from '../../shared/protocol/io/events.ts';
 import type { CoordinatorReply, SentRound, SentSnapshot } from '../../shared/protocol/io/ready.ts';

@@ -18,11 +18,11 @@ import type {
   WriteRequest,
 } from '../../shared/contracts/coordinator.ts';
 import type { RegionStatus } from '../../shared/contracts/members.ts';
+import type { ReadableRegion } from '../../shared/contracts/region-client.ts';
 import type {
   CommandResult,
   Inspection,
   InspectionResult,
-  ReadableRegion,
   ReadCommand,
   SnapshotRequest,
   SnapshotResult,

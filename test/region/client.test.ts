@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { connectRegion } from '../../functions/region/client.ts';
 import { type Gateway, startGateway } from '../../local/gateway/gateway.ts';
-import type { RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
 import {
   command,
   commitOf,

@@ -2,8 +2,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { boundedRead, needsMeasure } from '../../functions/region/bounded-reads.ts';
 import { compileReads, compileWrite } from '../../shared/commands/compile.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
 import type { RawReply } from '../../shared/contracts/reply.ts';
-import type { RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import { connectDirectly } from './direct.ts';
 import { abortOf, executed, outcomesOf, part, prepareOf, roundOf, snapshotOf } from './fixtures.ts';

@@ -2,13 +2,13 @@
 import fc from 'fast-check';
 import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
 import type {
   CopyForm,
   CopyItem,
   CopyKey,
   CopyReply,
   CopyStep,
-  RegionClient,
 } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import { connectDirectly } from './direct.ts';

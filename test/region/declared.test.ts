@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { clientOf } from '../../functions/region/client.ts';
 import { silent } from '../../functions/region/decoding.ts';
 import type { ScriptRunner } from '../../functions/region/script-runner.ts';
-import type { RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
 import { limits } from '../../shared/limits.ts';
 import {
   command,

@@ -5,8 +5,8 @@ import type { LuaScript } from '../../functions/region/lua-bundle.ts';
 import type { Element } from '../../functions/region/rest-client.ts';
 import type { ScriptRunner } from '../../functions/region/script-runner.ts';
 import { assert } from '../../shared/assert.ts';
+import type { ReadableRegion } from '../../shared/contracts/region-client.ts';
 import { integerOf, type RawReply } from '../../shared/contracts/reply.ts';
-import type { ReadableRegion } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import type { TestServer } from './servers.ts';
 

@@ -1,6 +1,7 @@
 /** Tests a region's state from older and from later releases. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { RegionClient, RoundResult } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
+import type { RoundResult } from '../../shared/contracts/round.ts';
 import { changeState, lockKey, readLocks, readState } from '../support/region-state.ts';
 import { connectDirectly } from './direct.ts';
 import {

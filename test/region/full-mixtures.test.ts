@@ -1,7 +1,8 @@
 /** Tests rounds of any decisions and any prepares on a server without memory: nothing is done by halves, or twice. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Operation } from '../../shared/contracts/frame.ts';
-import type { Decision, Prepare, RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
+import type { Decision, Prepare } from '../../shared/contracts/round.ts';
 import { readLocks, readState } from '../support/region-state.ts';
 import { connectDirectly } from './direct.ts';
 import {

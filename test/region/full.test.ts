@@ -1,7 +1,8 @@
 /** Tests rounds on a server without memory. test/e2e/full.test.ts tests whole stacks. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Operation } from '../../shared/contracts/frame.ts';
-import type { Part, RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
+import type { Part } from '../../shared/contracts/round.ts';
 import { connectDirectly } from './direct.ts';
 import {
   abortOf,

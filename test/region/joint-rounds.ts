@@ -5,8 +5,6 @@ import type {
   JointRound,
   JointRoundReply,
   JointVote,
-  Share,
-  SlotRange,
 } from '../../shared/contracts/joint.ts';
 import type {
   Decision,
@@ -15,8 +13,10 @@ import type {
   RoundPair,
   RoundResult,
 } from '../../shared/contracts/round.ts';
+import type { Share } from '../../shared/contracts/share.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import { everyKey, flushedKey } from '../../shared/reserved-keys.ts';
+import type { SlotRange } from '../../shared/shards/shard-map.ts';
 import { Random } from '../simulation/random.ts';
 import {
   command,

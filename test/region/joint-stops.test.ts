@@ -1,8 +1,10 @@
 /** Stops the scripts of joint rounds, and of the commits that name other shares, at each of their commands. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Operation } from '../../shared/contracts/frame.ts';
-import type { JointRound, Share } from '../../shared/contracts/joint.ts';
-import type { Decision, DecisionReply, RegionClient } from '../../shared/contracts/round.ts';
+import type { JointRound } from '../../shared/contracts/joint.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
+import type { Decision, DecisionReply } from '../../shared/contracts/round.ts';
+import type { Share } from '../../shared/contracts/share.ts';
 import { everyKey, flushedKey } from '../../shared/reserved-keys.ts';
 import { connectDirectly } from './direct.ts';
 import { executed, flush, increment, part, publish, roundOf, set, write } from './fixtures.ts';

@@ -8,9 +8,9 @@ import type {
   JointRound,
   JointRoundReply,
   JointSnapshotRequest,
-  Share,
 } from '../../shared/contracts/joint.ts';
 import type { Decision, Part, Round } from '../../shared/contracts/round.ts';
+import type { Share } from '../../shared/contracts/share.ts';
 import { everyKey, flushedKey } from '../../shared/reserved-keys.ts';
 import { slotOf } from '../../shared/shards/slots.ts';
 import { connectDirectly } from './direct.ts';

@@ -1,7 +1,7 @@
 /** Tests how the staged elements of large collections are merged into them at the commit. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Operation } from '../../shared/contracts/frame.ts';
-import type { RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
 import { limits } from '../../shared/limits.ts';
 import { readLocks } from '../support/region-state.ts';
 import { connectDirectly } from './direct.ts';

@@ -2,7 +2,8 @@
 import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { channelKey } from '../../shared/commands/keys.ts';
-import type { Decision, Prepare, RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
+import type { Decision, Prepare } from '../../shared/contracts/round.ts';
 import { readLocks } from '../support/region-state.ts';
 import { connectDirectly } from './direct.ts';
 import { commitOf, executed, part, prepareOf, publish, roundOf, set } from './fixtures.ts';

@@ -56,7 +56,7 @@ import {
   refusalOf,
 } from './region-head.ts';
 import { bytesOf, type ModelReply, replyInOrder, textOf } from './replies.ts';
-import { noShard, ShardModel, type ShardState } from './shard-model.ts';
+import { type ModelledShard, noShard, ShardModel } from './shard-model.ts';
 import { type StagedVote, voteOn } from './staged-vote.ts';
 import { type Intent, isWithin, type Message, mayTakeMemory } from './staging.ts';
 
@@ -65,7 +65,7 @@ const tooLarge: ModelReply = { error: 'ERR the replies are too large; ask for le
 /** Everything that a region stores. Its parts are never changed in place once they are stored. */
 export interface ModelState {
   readonly data: ReadonlyMap<string, Entry>;
-  readonly shards: ReadonlyMap<ShardId, ShardState>;
+  readonly shards: ReadonlyMap<ShardId, ModelledShard>;
 }
 
 /** A round that is not refused as a whole, after its decisions. */
@@ -119,7 +119,7 @@ export class RegionModel {
   }
 
   /** The state of one shard. */
-  shard(id: ShardId = 0): ShardState {
+  shard(id: ShardId = 0): ModelledShard {
     return this.#shards.get(id)?.state() ?? noShard;
   }
 

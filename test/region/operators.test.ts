@@ -7,7 +7,7 @@ import { compareKeys } from '../../functions/region/comparison.ts';
 import { beginVerify, type VerifyScope, verifySlice } from '../../functions/region/verification.ts';
 import { type Gateway, startGateway } from '../../local/gateway/gateway.ts';
 import type { RegionConfiguration } from '../../shared/contracts/members.ts';
-import type { RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
 import { emptyState, writeState } from '../support/region-state.ts';
 import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
 

@@ -1,6 +1,7 @@
 /** Tests regions whose user may not run one of the commands that scripts use. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { RegionClient, RoundResult } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
+import type { RoundResult } from '../../shared/contracts/round.ts';
 import { readLocks, readState } from '../support/region-state.ts';
 import { connectDirectly } from './direct.ts';
 import {

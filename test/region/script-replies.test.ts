@@ -1,7 +1,7 @@
 /** Tests the limits of a script's reply. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
 import type { RawReply } from '../../shared/contracts/reply.ts';
-import type { RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import { connectDirectly, withoutTimeLimit } from './direct.ts';
 import { executed, outcomesOf, part, prepareOf, roundOf, script, snapshotOf } from './fixtures.ts';

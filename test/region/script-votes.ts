@@ -1,5 +1,5 @@
 /** Votes on single scripts, on a server of its own. */
-import type { RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
 import { connectDirectly, withoutTimeLimit } from './direct.ts';
 import { abortOf, executed, outcomesOf, part, prepareOf, roundOf, script } from './fixtures.ts';
 import { startRedisServer, type TestServer } from './servers.ts';

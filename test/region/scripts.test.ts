@@ -1,7 +1,8 @@
 /** Tests details of the Lua scripts that the model does not have: their records, commands and memory. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { digestOf, everyScript } from '../../functions/region/lua-bundle.ts';
-import type { CopyStep, RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
+import type { CopyStep } from '../../shared/contracts/round.ts';
 import { readLocks, readState } from '../support/region-state.ts';
 import { connectDirectly } from './direct.ts';
 import {

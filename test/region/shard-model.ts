@@ -21,7 +21,7 @@ export interface Lock {
 }
 
 /** Everything that a region stores for one shard. Its parts are never changed in place once they are stored. */
-export interface ShardState {
+export interface ModelledShard {
   readonly head: RegionHead | null;
   readonly locks: ReadonlyMap<string, Lock>;
   readonly settled: ReadonlyMap<string, TransactionOrder>;
@@ -32,7 +32,7 @@ export interface ShardState {
 }
 
 /** The state of a shard of which the region knows nothing. */
-export const noShard: ShardState = {
+export const noShard: ModelledShard = {
   head: null,
   locks: new Map(),
   settled: new Map(),
@@ -48,7 +48,7 @@ export class ShardModel {
   readonly #locks: Map<string, Lock>;
   readonly #settled: Map<string, TransactionOrder>;
 
-  constructor(state: ShardState = noShard) {
+  constructor(state: ModelledShard = noShard) {
     this.head = state.head;
     this.lease = state.lease;
     this.pieces = new Map(state.pieces);
@@ -57,7 +57,7 @@ export class ShardModel {
   }
 
   /** A copy of everything. */
-  state(): ShardState {
+  state(): ModelledShard {
     return {
       head: this.head,
       locks: new Map(this.#locks),

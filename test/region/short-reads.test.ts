@@ -5,7 +5,8 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readScript } from '../../functions/region/lua-bundle.ts';
-import type { RegionClient, RoundPair, SnapshotRequest } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
+import type { RoundPair, SnapshotRequest } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import { everyKey, flushedKey } from '../../shared/reserved-keys.ts';
 import { connectDirectly } from './direct.ts';

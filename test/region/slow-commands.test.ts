@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { compileReads } from '../../shared/commands/compile.ts';
 import type { Operation } from '../../shared/contracts/frame.ts';
-import type { RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
 import { limits } from '../../shared/limits.ts';
 import { changeState, readLocks } from '../support/region-state.ts';
 import { connectDirectly } from './direct.ts';

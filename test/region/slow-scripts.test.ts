@@ -1,6 +1,7 @@
 /** Tests scripts that exceed their time, with the real clock. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Part, RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
+import type { Part } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import { readLocks } from '../support/region-state.ts';
 import { connectDirectly } from './direct.ts';

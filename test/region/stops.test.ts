@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Operation } from '../../shared/contracts/frame.ts';
-import type { DecisionReply, RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
+import type { DecisionReply } from '../../shared/contracts/round.ts';
 import { readState } from '../support/region-state.ts';
 import { connectDirectly } from './direct.ts';
 import {

@@ -1,7 +1,7 @@
 /** Tests hostile scripts: the sandbox, and the bounds on steps, memory, patterns and depth. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Operation } from '../../shared/contracts/frame.ts';
-import type { RegionClient } from '../../shared/contracts/round.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
 import { limits } from '../../shared/limits.ts';
 import { connectDirectly, withoutTimeLimit } from './direct.ts';
 import {

@@ -7,8 +7,8 @@ import {
   withoutRoom,
 } from '../../functions/region/whole-reads.ts';
 import { compileReads } from '../../shared/commands/compile.ts';
+import type { RegionClient } from '../../shared/contracts/region-client.ts';
 import type { RawReply } from '../../shared/contracts/reply.ts';
-import type { RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import { connectDirectly } from './direct.ts';
 import { roundOf, snapshotOf } from './fixtures.ts';

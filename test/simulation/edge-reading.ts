@@ -1,11 +1,8 @@
 import type { ReadDependencies } from '../../functions/edge/http/dependencies.ts';
 import { RegionReader } from '../../functions/edge/reads/region-reader.ts';
 import type { LeaseWish } from '../../shared/contracts/coordinator.ts';
-import type {
-  ReadableRegion,
-  SnapshotRequest,
-  SnapshotResult,
-} from '../../shared/contracts/round.ts';
+import type { ReadableRegion } from '../../shared/contracts/region-client.ts';
+import type { SnapshotRequest, SnapshotResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import { initialMap } from '../../shared/shards/shard-map.ts';
 import { type ReadEntry, textOfReplies } from './history.ts';

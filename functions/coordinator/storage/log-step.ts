@@ -2,9 +2,9 @@
 import { assert } from '../../../shared/assert.ts';
 import { type Bytes, bytesOfText, textOfBytes } from '../../../shared/contracts/bytes.ts';
 import type { WriteRecord } from '../../../shared/contracts/coordinator.ts';
-import type { Share } from '../../../shared/contracts/joint.ts';
 import type { MemberChange } from '../../../shared/contracts/members.ts';
 import type { RoundPair } from '../../../shared/contracts/round.ts';
+import type { Share } from '../../../shared/contracts/share.ts';
 import type { Callback } from '../../../shared/contracts/webhooks-and-feed.ts';
 import type {
   RegionId,

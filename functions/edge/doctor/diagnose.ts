@@ -2,7 +2,7 @@
 import type { Configuration } from '../../../shared/config/configuration.ts';
 import type { CoordinatorStatus } from '../../../shared/contracts/coordinator.ts';
 import type { RegionConfiguration } from '../../../shared/contracts/members.ts';
-import type { RegionClient } from '../../../shared/contracts/round.ts';
+import type { RegionClient } from '../../../shared/contracts/region-client.ts';
 import type { ShardId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import { bad, type DoctorCheck, doubtful, good } from './check.ts';

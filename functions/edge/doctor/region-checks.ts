@@ -1,6 +1,7 @@
 /** The doctor's checks of one region: its server's version, role, persistence, eviction policy and memory. */
 import type { RegionStatus } from '../../../shared/contracts/members.ts';
-import type { CommandResult, RegionClient } from '../../../shared/contracts/round.ts';
+import type { RegionClient } from '../../../shared/contracts/region-client.ts';
+import type { CommandResult } from '../../../shared/contracts/round.ts';
 import type { ShardId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import { keysOf } from '../../region/encoding.ts';

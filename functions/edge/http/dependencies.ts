@@ -2,7 +2,7 @@
 import type { Configuration } from '../../../shared/config/configuration.ts';
 import type { CoordinatorApi } from '../../../shared/contracts/coordinator.ts';
 import type { RegionConfiguration } from '../../../shared/contracts/members.ts';
-import type { ReadableRegion } from '../../../shared/contracts/round.ts';
+import type { ReadableRegion } from '../../../shared/contracts/region-client.ts';
 import type {
   ChangesQuery,
   CourierApi,

@@ -1,8 +1,8 @@
 /** Lets reads of short strings that meet in an isolate share a snapshot (R25). Any other read takes one of its own. */
 import { assert } from '../../../shared/assert.ts';
 import type { RegionConfiguration } from '../../../shared/contracts/members.ts';
+import type { ReadableRegion } from '../../../shared/contracts/region-client.ts';
 import type {
-  ReadableRegion,
   ReadCommand,
   SnapshotRequest,
   SnapshotResult,

@@ -183,9 +183,10 @@ do
     return count
   end
 
-  -- Empties the database, unless the transaction has shadows in it, or only some keys are meant. The script writes the state again as it ends, and
-  -- the lease here: a lease that exists has its expiry ahead. If the server refuses FLUSHDB, scans delete the keys: a
-  -- server whose cursors count keys skips some as others go, so it takes a last scan that finds none.
+  -- Empties the database, unless the transaction has shadows in it, or only some keys are meant. The script writes the
+  -- state again as it ends, and the lease here: a lease that exists has its expiry ahead. If the server refuses
+  -- FLUSHDB, scans delete the keys: a server whose cursors count keys skips some as others go, so it takes a last scan
+  -- that finds none.
   function runFlush(plan, isMeant)
     if not isMeant and #plan.renames == 0 and not plan.merges then
       local lease = must('GET', LEASE)

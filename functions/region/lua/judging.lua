@@ -2,7 +2,9 @@
 -- and joint.lua put these steps in order; apply.lua, inline.lua, stage.lua and copy.lua do the work.
 --
 -- Guarantees: fences, no late and no second prepare, whole and idempotent decisions, no heuristics, the loss check.
--- round.lua has the forms of rounds and replies.
+-- ARGV[1] is the round. round.lua has its form.
+--
+-- Replies: as round.lua lists them.
 
 -- The text after the round's nonce in the history: '' if everything was done, else a digest of the decisions, the votes
 -- (a letter each) and the copy step. The result of a round depends on more than the history (memory, time), so a region
@@ -208,8 +210,8 @@ end
 
 -- Older incarnations -------------------------------------------------------------------------------------------------
 
--- The locks of older incarnations by transaction, oldest first, if the round asks for them; and 1 if there are more than
--- the bound, else 0.
+-- The locks of older incarnations by transaction, oldest first, if the round asks for them; and 1 if there are more
+-- than the bound, else 0.
 local function olderLocks(region, round)
   if not round.askOlder then return { {}, 0 } end
   local incarnation, bound = round.incarnation, round.bounds[3]
@@ -297,8 +299,8 @@ local function enterRound(stored, round)
   return region, endsPhase, copyRefusal
 end
 
--- The reply to a round, once everything else is done. `older` has the locks of older incarnations, and 1 if these are not
--- all.
+-- The reply to a round, once everything else is done. `older` has the locks of older incarnations, and 1 if these are
+-- not all.
 local function replyTo(region, round, decisions, votes, copy, older)
   -- Nobody waits for a region without a vote, and its coordinator has to know when it can be copied.
   if not round.isVoter and isFull == nil then isFull = loadMemory().look() end

@@ -1,5 +1,5 @@
--- Reads for snapshots: applies commits that a coordinator has confirmed, judges leases, meets locks, and runs read commands.
--- snapshot.lua and joint-snapshot.lua put these steps in order.
+-- Reads for snapshots: applies commits that a coordinator has confirmed, judges leases, meets locks, and runs read
+-- commands. snapshot.lua and joint-snapshot.lua put these steps in order.
 --
 -- Guarantees: commits are applied if all their locks are found, and otherwise ignored; replies keep their bounds.
 -- snapshot.lua has the forms of commands and replies.

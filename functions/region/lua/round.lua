@@ -10,8 +10,8 @@
 --   bounds, role, lease, takes, grows, copy]
 --   lowWatermark       [incarnation, sequence]
 --   lastAcknowledged   [counter, nonce], or 0
---   decision   [incarnation, sequence, isCommit, keys]; the same and [[shard, incarnation, sequence, keys]…], the shares
---              of other shards, for a commit of a joint transaction (shares.lua)
+--   decision   [incarnation, sequence, isCommit, keys]; the same and [[shard, incarnation, sequence, keys]…], the
+--              shares of other shards, for a commit of a joint transaction (shares.lua)
 --   prepare    [incarnation, sequence, now, keys, parts]; a part is [checks, operations], or
 --              [checks, operations, 1] if it continues after an operation that fails
 --   check      [kind, key, …]: 0 absent, 1 exists, 2 equals (value), 3 type (type), 4 field (field, value)

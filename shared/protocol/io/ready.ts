@@ -6,10 +6,11 @@ import type {
   WriteAnswer,
   WriteRecord,
 } from '../../contracts/coordinator.ts';
-import type { JointRound, Share } from '../../contracts/joint.ts';
+import type { JointRound } from '../../contracts/joint.ts';
 import type { LoanAnswer, LoanCall } from '../../contracts/loans.ts';
 import type { AdminCommandAnswer, BlockedKey, MemberChange } from '../../contracts/members.ts';
 import type { Round, SnapshotRequest } from '../../contracts/round.ts';
+import type { Share } from '../../contracts/share.ts';
 import type {
   Callback,
   EndpointId,

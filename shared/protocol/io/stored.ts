@@ -2,9 +2,9 @@
 
 import type { WriteRecord } from '../../contracts/coordinator.ts';
 import type { WriteFrame } from '../../contracts/frame.ts';
-import type { Share } from '../../contracts/joint.ts';
 import type { BlockedKey, OutCause } from '../../contracts/members.ts';
 import type { RoundPair } from '../../contracts/round.ts';
+import type { Share } from '../../contracts/share.ts';
 import type { Callback, Subscription } from '../../contracts/webhooks-and-feed.ts';
 import type { RegionId, ShardId, TransactionName, TransactionOrder } from '../../ids.ts';
 import type { Ownership } from '../../shards/shard-map.ts';

@@ -1,6 +1,7 @@
 import { assert } from '../../assert.ts';
-import type { JointRoundReply, Share } from '../../contracts/joint.ts';
+import type { JointRoundReply } from '../../contracts/joint.ts';
 import type { GrantedLoan } from '../../contracts/loans.ts';
+import type { Share } from '../../contracts/share.ts';
 import type { RegionId, ShardId, TransactionName } from '../../ids.ts';
 import type { KeysOfShard } from '../ownership/shards.ts';
 import type { Claim } from './admission.ts';

@@ -1,5 +1,5 @@
-import type { Share } from '../../contracts/joint.ts';
 import type { GrantedLoan } from '../../contracts/loans.ts';
+import type { Share } from '../../contracts/share.ts';
 import {
   formatTransactionName,
   type RegionId,

@@ -6,7 +6,7 @@ import { compileWrite } from '../../../shared/commands/compile.ts';
 import { bytesWithin } from '../../../shared/commands/raw-bytes.ts';
 import { parseExact } from '../../../shared/commands/replies.ts';
 import { type Operation, operationAt } from '../../../shared/contracts/frame.ts';
-import type { RegionClient } from '../../../shared/contracts/round.ts';
+import type { RegionClient } from '../../../shared/contracts/region-client.ts';
 import { connectTo } from '../../support/redis.ts';
 import { readLocks } from '../../support/region-state.ts';
 import { connectDirectly } from '../direct.ts';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseExact } from '../../../shared/commands/replies.ts';
-import type { RegionClient } from '../../../shared/contracts/round.ts';
+import type { RegionClient } from '../../../shared/contracts/region-client.ts';
 import { connectDirectly, withoutTimeLimit } from '../direct.ts';
 import { countedText, roundOf, snapshotOf } from '../fixtures.ts';
 import { encodeReply } from '../replies.ts';

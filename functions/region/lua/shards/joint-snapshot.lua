@@ -10,8 +10,8 @@
 --   The rest is as in snapshot.lua.
 --
 -- Replies, read by joint-decoding.ts:
---   {'q', replies, shape, {{index, key, incarnation, sequence}…}, {key…}}   read, with the locks, each with the index of
---       its shard from 0, and the touched keys in slots of none of the shards
+--   {'q', replies, shape, {{index, key, incarnation, sequence}…}, {key…}}   read, with the locks, each with the index
+--       of its shard from 0, and the touched keys in slots of none of the shards
 --   {'g'}                                                                    as in snapshot.lua
 --   {'f', index, 'generation', has, keys}, {'f', index, 'lost'|'history'|'lease'}   refused whole, by that shard
 --   {'f', 'format', has}, {'x', text}                                        as in snapshot.lua

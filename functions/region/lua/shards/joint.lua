@@ -1,10 +1,10 @@
 -- Runs one joint round, as one atomic step: rounds of several shards, and the prepare of one transaction that is theirs
 -- together.
 --
--- Guarantees: each round is judged by its own shard's state, and its decisions are applied and its nonce is noted even if
--- the transaction is not staged. That is staged only if no shard objects, with the locks and shadows of each share under its
--- shard's own order. Unless the vote is yes, a digest behind each nonce says so: it depends on the other shards too, so
--- the nonce alone would not show it. All states are written by one command.
+-- Guarantees: each round is judged by its own shard's state, and its decisions are applied and its nonce is noted even
+-- if the transaction is not staged. That is staged only if no shard objects, with the locks and shadows of each share
+-- under its shard's own order. Unless the vote is yes, a digest behind each nonce says so: it depends on the other
+-- shards too, so the nonce alone would not show it. All states are written by one command.
 --
 -- ARGV[1]: a JSON text, written by joint-encoding.ts:
 --   [[round…], now, [share…], parts, grows]
@@ -17,9 +17,9 @@
 -- Replies, read by joint-decoding.ts:
 --   {'j', {reply…}, vote}
 --       a reply per round, in order: {'d', …} or {'f', …} as in round.lua, the former without votes
---       the vote is one of round.lua, its fingerprints those of the keys of all shares in order, or {'o', index, …}: the
---       round of that index (from 0) objects: …, 'round' it is refused, 'decision' a decision was not acknowledged, or
---       the members of a vote {'t'}, {'d'}, {'l', …}, {'f', …} of round.lua
+--       the vote is one of round.lua, its fingerprints those of the keys of all shares in order, or {'o', index, …}:
+--       the round of that index (from 0) objects: …, 'round' it is refused, 'decision' a decision was not acknowledged,
+--       or the members of a vote {'t'}, {'d'}, {'l', …}, {'f', …} of round.lua
 --   {'f', 'format', has}, {'m'}, {'x', text}          as in round.lua; nothing was executed, or all may have
 
 local judgeOne = judge
@@ -35,7 +35,8 @@ local function readRounds(given)
   local rounds, asksLease = {}, false
   for index, form in ipairs(given[1]) do
     local round, share = roundFrom(form), given[3][index]
-    round.shard, round.prepares, round.grows = share[1], { { share[2], share[3], given[2], share[4], given[4] } }, given[5] == 1
+    round.shard, round.grows = share[1], given[5] == 1
+    round.prepares = { { share[2], share[3], given[2], share[4], given[4] } }
     rounds[index], asksLease = round, asksLease or round.lease ~= false
   end
   return rounds, asksLease
@@ -132,7 +133,8 @@ local function stageJoint(rounds, given)
   return vote
 end
 
--- Ends the rounds that were not refused: notes their nonces, writes all states, and grants leases. Returns a reply each.
+-- Ends the rounds that were not refused: notes their nonces, writes all states, and grants leases. Returns a reply
+-- each.
 local function finish(rounds, letter)
   local shards = changedShards()
   for _, round in ipairs(rounds) do

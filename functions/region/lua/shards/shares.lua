@@ -1,5 +1,5 @@
--- Applies the commits of joint transactions: with the share of one shard, those of other shards whose locks are all here.
--- It keeps the states of several shards in one script, for joint rounds and for snapshots over shards too.
+-- Applies the commits of joint transactions: with the share of one shard, those of other shards whose locks are all
+-- here. It keeps the states of several shards in one script, for joint rounds and for snapshots over shards too.
 --
 -- Guarantees: a plan has all shares that are whole here, so they are applied together, or none of them; every expiry is
 -- compared with one reading of the clock. A share is applied only above its shard's low watermark and unless it is

@@ -1,12 +1,13 @@
--- Finds the slots of keys, and empties slots. A slot is that of Redis Cluster: the CRC16 of the key, or of its first tag in
--- braces if that is not empty, modulo 16,384.
+-- Finds the slots of keys, and empties slots. A slot is that of Redis Cluster: the CRC16 of the key, or of its first
+-- tag in braces if that is not empty, modulo 16,384.
 --
--- Guarantees: only users' keys are deleted. If the ranges of a plan cover all slots, the whole database is emptied at once,
--- but only if nothing else of Lockstep's is in it than the records of the plan's shards: the script writes their states
--- again as it ends, and their leases here.
+-- Guarantees: only users' keys are deleted. If the ranges of a plan cover all slots, the whole database is emptied at
+-- once, but only if nothing else of Lockstep's is in it than the records of the plan's shards: the script writes their
+-- states again as it ends, and their leases here.
 --
 -- This text is a module: lua-bundle.ts makes it a function's body, so that only scripts that need slots pay for it. It
--- takes `leasesOf(plan)`, the names of the leases of the plan's other shards, and `isOwn(plan, name)`, true for a record of them.
+-- takes `leasesOf(plan)`, the names of the leases of the plan's other shards, and `isOwn(plan, name)`, true for a
+-- record of them.
 local leasesOf, isOwn = ...
 
 local SLOTS = 16384
