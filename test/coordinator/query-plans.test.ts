@@ -2,6 +2,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CoordinatorStorage } from '../../functions/coordinator/storage/coordinator-storage.ts';
+import { LoanStorage } from '../../functions/coordinator/storage/loan-storage.ts';
 import { CourierStorage } from '../../functions/courier/storage.ts';
 import { projectDirectory } from '../../local/stack/bundle.ts';
 import { MemoryStorage } from './sqlite.ts';
@@ -95,6 +96,9 @@ function storages(): Readonly<Record<'coordinator' | 'courier', MemoryStorage>> 
   const coordinator = new MemoryStorage();
   new CoordinatorStorage(coordinator, retention).begin(1);
   coordinator.sql.exec(formatTwo);
+  const name = { shard: 1, birth: 1, incarnation: 1, sequence: 1 };
+  // Its table is made with the first loan.
+  new LoanStorage(coordinator).add({ transaction: [1, 1], name, keys: ['k'] });
   const courier = new MemoryStorage();
   const target = { id: 'cb_1', url: '', secret: null };
   const signingKey = { id: '', privateKey: '', publicKey: '' };
