@@ -23,6 +23,7 @@ const exceptions: Readonly<Record<string, string>> = {
   'SELECT name FROM pragma_table_info': 'reads the columns of a table, once per life',
   'SELECT 1 FROM sqlite_master': 'reads the list of tables',
   'UPDATE endpoint SET': 'writes a table of one row',
+  'SELECT * FROM loan': 'reads the open loans, once per life',
   'SELECT * FROM member ORDER BY id': 'reads one row per region, once per life',
   'SELECT region, key, sequence FROM missed':
     'reads the missed keys of every region, once per life',
