@@ -2,6 +2,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CoordinatorStorage } from '../../functions/coordinator/storage/coordinator-storage.ts';
+import { LoanStorage } from '../../functions/coordinator/storage/loan-storage.ts';
 import { CourierStorage } from '../../functions/courier/storage.ts';
 import { projectDirectory } from '../../local/stack/bundle.ts';
 import { MemoryStorage } from './sqlite.ts';
@@ -22,6 +23,7 @@ const exceptions: Readonly<Record<string, string>> = {
   'SELECT name FROM pragma_table_info': 'reads the columns of a table, once per life',
   'SELECT 1 FROM sqlite_master': 'reads the list of tables',
   'UPDATE endpoint SET': 'writes a table of one row',
+  'SELECT * FROM loan': 'reads the open loans, once per life',
   'SELECT * FROM member ORDER BY id': 'reads one row per region, once per life',
   'SELECT region, key, sequence FROM missed':
     'reads the missed keys of every region, once per life',
@@ -100,6 +102,9 @@ function storages(): Readonly<Record<'coordinator' | 'courier', MemoryStorage>> 
   const name = { shard: 1, birth: 1, incarnation: 1, sequence: 1 };
   storage.write([{ kind: 'lend', loan: { transaction: [1, 1], name, keys: ['a'] } }]);
   coordinator.sql.exec(formatTwo);
+  const name = { shard: 1, birth: 1, incarnation: 1, sequence: 1 };
+  // Its table is made with the first loan.
+  new LoanStorage(coordinator).add({ transaction: [1, 1], name, keys: ['k'] });
   const courier = new MemoryStorage();
   const target = { id: 'cb_1', url: '', secret: null };
   const signingKey = { id: '', privateKey: '', publicKey: '' };
