@@ -1,7 +1,8 @@
 /** Joint rounds that come twice, that name a shard without a state, or that meet a full server. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { JointRound, Share } from '../../shared/contracts/joint.ts';
+import type { JointRound } from '../../shared/contracts/joint.ts';
 import type { Decision, Part, Round } from '../../shared/contracts/round.ts';
+import type { Share } from '../../shared/contracts/share.ts';
 import { connectDirectly } from './direct.ts';
 import { executed, part, roundOf, set } from './fixtures.ts';
 import { type Implementation, implementations } from './implementations.ts';
