@@ -32,6 +32,7 @@ import type {
 } from '../../shared/protocol/io/ready.ts';
 import { ampleRoom, type Room } from '../../shared/protocol/io/room.ts';
 import type { Stored, StoredDecision } from '../../shared/protocol/io/stored.ts';
+import type { ShardMap } from '../../shared/shards/shard-map.ts';
 import { set } from '../region/fixtures.ts';
 import type { Tables } from '../simulation/storage.ts';
 import { CheckedCore } from './checked-core.ts';
@@ -46,6 +47,8 @@ export const timing = { voteDeadlineMs: 2_000, roundTimeoutMs: 2_500, outAfterMs
 
 /** Differences from three regions that have always voted, plenty of connections, and no other stored state. */
 export interface HarnessOptions {
+  /** Null: the shard takes part in no joint write. */
+  readonly jointMap?: ShardMap | null;
   readonly regions?: readonly RegionId[];
   readonly connections?: number;
   readonly minVoters?: number;
@@ -111,13 +114,14 @@ export class CoreHarness {
     this.#connections = options.connections ?? 100;
     this.now = options.now ?? start;
     const { regions } = this;
-    const { minVoters = 1, source = null } = options;
+    const { minVoters = 1, source = null, jointMap = null } = options;
     const config = {
       shard: 0,
       regions,
       connections: this.#connections,
       minVoters,
       source,
+      jointMap,
       ...timing,
     };
     const stored: Stored = {
