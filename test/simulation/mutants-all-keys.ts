@@ -43,7 +43,7 @@ export const allKeysMutants: readonly Mutant[] = [
     'R41',
     'reads-past-an-all-keys-lock',
     'flushes',
-    [240, 360],
+    [259, 360],
     [shard, 'return [everyKey, ...keys].flatMap', 'return keys.flatMap'],
   ),
   mutant(
@@ -64,14 +64,14 @@ export const allKeysMutants: readonly Mutant[] = [
     'R42',
     'decides-without-the-keys-that-a-script-touches',
     'flushes',
-    [1, 60],
+    [22, 60],
     [transaction, 'keys: [...frame.keys, ...found], bytes', 'keys: frame.keys, bytes'],
   ),
   mutant(
     'R42',
     'stages-unlisted-keys',
     'flushes',
-    [1, 60],
+    [24, 60],
     [stagedVote, 'if (unlisted.length > 0) return', 'if (unlisted.length < 0) return'],
   ),
 ];

@@ -69,7 +69,7 @@ export const coordinatorMutants: readonly Mutant[] = [
       },
     ],
     runner: 'simulation',
-    seeds: [1, 200],
+    seeds: [23, 200],
   },
   {
     rule: 'R4',
@@ -140,7 +140,7 @@ export const coordinatorMutants: readonly Mutant[] = [
       { file: agreement, find: 'compareBases(votes, keys, partsOfKey, latest) ??\n', replace: '' },
     ],
     runner: 'expiries',
-    seeds: [100, 300],
+    seeds: [140, 300],
   },
   {
     rule: 'R27',
@@ -348,9 +348,9 @@ export const coordinatorMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'shared/protocol/transactions/pending-writes.ts',
-        find: 'for (const write of this.queue.frames) {',
+        find: 'for (const write of this.queue.frames) {\n      this.noteObstacles',
         replace:
-          'for (const write of this.#pending.values()) {\n      if (write.frame.notAfter <= now + 200) this.giveUp(write, [], tooLate);\n    }\n    for (const write of this.queue.frames) {',
+          'for (const write of this.#pending.values()) {\n      if (write.frame.notAfter <= now + 200) this.giveUp(write, [], tooLate);\n    }\n    for (const write of this.queue.frames) {\n      this.noteObstacles',
       },
     ],
     runner: 'simulation',

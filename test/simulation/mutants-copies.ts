@@ -104,7 +104,7 @@ export const copyMutants: readonly Mutant[] = [
     'R35',
     'continues-the-scan-of-another-source',
     'copies',
-    [20, 140],
+    [97, 140],
     [copy, "    this.#cursor = '0';\n    this.#counted = 0;", '    this.#counted = 0;'],
   ),
   mutant(
@@ -122,7 +122,7 @@ export const copyMutants: readonly Mutant[] = [
     'R36',
     'accepts-late-copies',
     'copies',
-    [140, 300],
+    [206, 300],
     [
       regionHead,
       "if (head.phase === '' || step.token !== head.phase) return 'token';\n      return step.number <= head.copyNumber ? 'number' : null;",
@@ -134,7 +134,7 @@ export const copyMutants: readonly Mutant[] = [
     'R36',
     'accepts-copies-of-another-token',
     'copies',
-    [1, 110],
+    [7, 110],
     [
       regionHead,
       "if (head.phase === '' || step.token !== head.phase) return 'token';",
@@ -171,7 +171,7 @@ export const copyMutants: readonly Mutant[] = [
     'R37',
     'pauses-for-ever',
     'copies',
-    [20, 150],
+    [40, 150],
     [
       returns,
       'else if (copy.pauseUntil <= now || copy.isOutgrown) {',
@@ -200,7 +200,7 @@ export const copyMutants: readonly Mutant[] = [
     'R34',
     'script-copies-over-other-generations',
     'region',
-    [1, 100],
+    [68, 100],
     [
       'functions/region/lua/judging.lua',
       'if generation == stored.generation then return newRegion',
@@ -211,7 +211,7 @@ export const copyMutants: readonly Mutant[] = [
     'R35',
     'script-copies-locked-keys',
     'region',
-    [1, 100],
+    [4, 100],
     [
       'functions/region/lua/copy/copy-source.lua',
       'local expiry = not locks[key] and ',
@@ -222,14 +222,14 @@ export const copyMutants: readonly Mutant[] = [
     'R36',
     'script-accepts-late-copies',
     'region',
-    [20, 150],
+    [47, 150],
     [script, "if kind == 'w' and number <= region.copyNumber then return 'number' end", ''],
   ),
   mutant(
     'R36',
     'script-accepts-copies-of-another-token',
     'region',
-    [1, 100],
+    [9, 100],
     [
       script,
       "if kind == 'w' and (region.phase == '' or token ~= region.phase) then return 'token' end",
@@ -251,7 +251,7 @@ export const copyMutants: readonly Mutant[] = [
     'R37',
     'script-is-copied-for-ever',
     'region',
-    [20, 100],
+    [40, 100],
     [
       'functions/region/lua/judging.lua',
       "if round.isVoter then region.phase, region.copyNumber = '', 0 end",

@@ -10,7 +10,7 @@ export const foundingMutants: readonly Mutant[] = [
     'R45',
     'replaces-keys-that-nobody-agreed-to-lose',
     'founding',
-    [1, 300],
+    [31, 300],
     [
       'test/region/region-head.ts',
       "(begin && role === 'voter')) && keys <= round.takes",

@@ -52,7 +52,7 @@ export const memberMutants: readonly Mutant[] = [
     'R16',
     'stores-no-pair',
     'members',
-    [1, 200],
+    [50, 200],
     [
       link,
       'return { region, generation, former, begun, takes, agreed, pair, membership };',
@@ -63,7 +63,7 @@ export const memberMutants: readonly Mutant[] = [
     'R16',
     'stores-pairs-seldom',
     'members',
-    [20, 80],
+    [41, 80],
     [
       link,
       'const due = moved >= (writing ? 1 : limits.pairStoredEveryRounds);',
@@ -185,7 +185,7 @@ export const memberMutants: readonly Mutant[] = [
     'R31',
     'ends-refusals-by-writes-that-take-no-memory',
     'outage',
-    [1, 40],
+    [4, 40],
     [refusals, '? isFull === false : hasWritten', '? hasWritten : hasWritten'],
   ),
   mutant(
@@ -212,7 +212,7 @@ export const memberMutants: readonly Mutant[] = [
     'R32',
     'skips-the-check-of-regions-that-stay',
     'members',
-    [1, 180],
+    [65, 180],
     [
       evictions,
       "(link) => link.health.kind === 'answering' && link.lossCheck.hasPassed(since)",
@@ -267,7 +267,7 @@ export const memberMutants: readonly Mutant[] = [
     'R33',
     'notes-no-keys-with-the-eviction',
     'members',
-    [60, 210],
+    [172, 210],
     [members, 'else this.addMissed(link, missed);', ''],
   ),
   mutant(
@@ -405,7 +405,7 @@ export const memberMutants: readonly Mutant[] = [
     'R30',
     'script-accepts-leases-of-older-epochs',
     'region',
-    [1, 100],
+    [44, 100],
     [
       'functions/region/lua/lease.lua',
       'if round.epoch < region.epoch or round.incarnation < region.incarnation then return end',
@@ -416,7 +416,7 @@ export const memberMutants: readonly Mutant[] = [
     'R30',
     'script-reads-without-a-lease',
     'region',
-    [1, 50],
+    [15, 50],
     [
       'functions/region/lua/reading.lua',
       "return region.phase == '' and (not isLeased or lease > 0)",
@@ -427,7 +427,7 @@ export const memberMutants: readonly Mutant[] = [
     'R30',
     'script-reads-short-values-without-a-lease',
     'region',
-    [1, 100],
+    [22, 100],
     ['functions/region/lua/read.lua', "(ARGV[3] == '1' and not found[2])", 'false'],
   ),
   mutant(
@@ -459,7 +459,7 @@ export const memberMutants: readonly Mutant[] = [
     'R38',
     'removes-a-force-recovered-region',
     'changes',
-    [1, 60],
+    [34, 60],
     [
       'shared/protocol/handlers/admin-commands.ts',
       'return (link.isVoter || isForceRecovered(link)) && isLast;',

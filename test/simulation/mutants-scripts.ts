@@ -129,14 +129,14 @@ export const scriptMutants: readonly Mutant[] = [
     name: 'script-ignores-incarnations',
     patches: [round('if prepare[1] < region.incarnation then', 'if false then')],
     runner: 'region',
-    seeds: [10, 100],
+    seeds: [12, 100],
   },
   {
     rule: 'R13',
     name: 'script-accepts-decisions-about-later-incarnations',
     patches: [round('if decision[1] > incarnation then', 'if false then')],
     runner: 'region',
-    seeds: [1, 50],
+    seeds: [3, 50],
   },
   {
     rule: 'R14',
@@ -145,14 +145,14 @@ export const scriptMutants: readonly Mutant[] = [
       round('if not isAfter(prepare[1], prepare[2], region.lowWatermark) then', 'if false then'),
     ],
     runner: 'region',
-    seeds: [1, 20],
+    seeds: [3, 20],
   },
   {
     rule: 'R14',
     name: 'script-prepares-settled-transactions',
     patches: [round(`if isSettled(region, prepare[1], prepare[2]) then return { 't' } end`, '')],
     runner: 'region',
-    seeds: [1, 20],
+    seeds: [12, 20],
   },
   {
     rule: 'R14',
@@ -225,7 +225,7 @@ export const scriptMutants: readonly Mutant[] = [
       },
     ],
     runner: 'region',
-    seeds: [10, 200],
+    seeds: [12, 200],
   },
   {
     rule: 'R16',
@@ -297,7 +297,7 @@ export const scriptMutants: readonly Mutant[] = [
       },
     ],
     runner: 'region',
-    seeds: [20, 200],
+    seeds: [26, 200],
   },
   {
     rule: 'R24',
@@ -330,14 +330,14 @@ export const scriptMutants: readonly Mutant[] = [
     name: 'script-reads-short-values-past-locks',
     patches: [{ file: read, find: 'if wanted[key] then', replace: 'if false then' }],
     runner: 'region',
-    seeds: [1, 100],
+    seeds: [12, 100],
   },
   {
     rule: 'R16',
     name: 'script-reads-short-values-by-any-pair',
     patches: [{ file: read, find: "if ARGV[4] ~= '' then", replace: 'if false then' }],
     runner: 'region',
-    seeds: [1, 100],
+    seeds: [4, 100],
   },
   {
     rule: 'R26',

@@ -132,7 +132,7 @@ export const shardMutants: readonly Mutant[] = [
     'R62',
     'keys-are-lent-while-a-copy-pauses-writes',
     [{ file: loans, find: 'if (members.isPaused) return', replace: 'if (shards.isOnly) return' }],
-    [1, 250],
+    [94, 250],
   ),
   inScene(
     'R62',
@@ -210,7 +210,7 @@ export const shardMutants: readonly Mutant[] = [
         replace: 'const missedBy: readonly string[] = [];',
       },
     ],
-    [1, 150],
+    [106, 150],
   ),
   inRuns(
     'R64',
