@@ -42,7 +42,7 @@ describe('a write with a key of another shard', () => {
     expect(harness.answerTo(ticket)).toMatchObject({ kind: 'moved', keys: [other, own] });
   });
 
-  it('goes away from a shard whose map gives to itself what it does not own', () => {
+  it('goes away from a shard to whose slots it does not belong, though the map says so', () => {
     const harness = half(initialMap(1));
     const ticket = harness.arrive(frameOf([own, other]));
     expect(harness.answerTo(ticket)).toMatchObject({ kind: 'moved' });
