@@ -1,7 +1,7 @@
 import type { Mutant } from './mutants.ts';
 import { mutant } from './mutants-members.ts';
 
-/** R52 to R56: the scripts for several shards, beside the model of a region. */
+/** R51 to R55: the scripts for several shards, beside the model of a region. */
 
 const joint = 'functions/region/lua/shards/joint.lua';
 const shares = 'functions/region/lua/shards/shares.lua';
@@ -10,7 +10,7 @@ const snapshot = 'functions/region/lua/shards/joint-snapshot.lua';
 
 export const jointRoundMutants: readonly Mutant[] = [
   mutant(
-    'R52',
+    'R51',
     'stages-what-a-guest-objects-to',
     'joint',
     [1, 10],
@@ -21,14 +21,14 @@ export const jointRoundMutants: readonly Mutant[] = [
     ],
   ),
   mutant(
-    'R52',
+    'R51',
     'stages-after-a-decision-that-found-too-little',
     'joint',
     [1, 10],
     [joint, "if not match(round.said, '^a*$') then return { 'o', index - 1, 'decision' } end", ''],
   ),
   mutant(
-    'R52',
+    'R51',
     'takes-the-pair-of-home-for-those-of-all',
     'joint',
     [1, 40],
@@ -39,56 +39,56 @@ export const jointRoundMutants: readonly Mutant[] = [
     ],
   ),
   mutant(
-    'R52',
+    'R51',
     'locks-guests-under-the-order-of-home',
     'joint',
     [1, 10],
     [joint, 'idOf(shares[index][2], shares[index][3]), {}', 'idOf(shares[1][2], shares[1][3]), {}'],
   ),
   mutant(
-    'R52',
+    'R51',
     'stages-guests-under-the-names-of-home',
     'joint',
     [1, 20],
     [joint, 'byKey[key] = byKey[key] or prefixes[index]', 'byKey[key] = prefixes[1]'],
   ),
   mutant(
-    'R53',
+    'R52',
     'leaves-the-same-nonce-without-a-yes',
     'joint',
     [1, 10],
     [joint, 'outcomeOf(round.said, letter, nil)', "outcomeOf(round.said, 'y', nil)"],
   ),
   mutant(
-    'R54',
+    'R53',
     'applies-one-share-alone',
     'joint',
     [1, 10],
     [shares, 'if shares and isCommit then join(plan, shares) end', ''],
   ),
   mutant(
-    'R54',
+    'R53',
     'applies-other-shares-without-settling-them',
     'joint',
     [1, 40],
     [shares, 'addSettled(regions[shard], incarnation, sequence)\n', '\n'],
   ),
   mutant(
-    'R55',
+    'R54',
     'empties-the-slots-of-others',
     'joint',
     [42, 100],
     [slots, 'function(name) return isWithin(plan.ranges, name) end', 'function() return true end'],
   ),
   mutant(
-    'R55',
+    'R54',
     'loses-the-states-of-shards-without-a-share',
     'joint',
     [12, 100],
     [slots, 'if not isOwn(plan, name) then return true end', ''],
   ),
   mutant(
-    'R56',
+    'R55',
     'reads-with-the-lease-of-one-shard',
     'joint',
     [7, 40],
@@ -99,7 +99,7 @@ export const jointRoundMutants: readonly Mutant[] = [
     ],
   ),
   mutant(
-    'R56',
+    'R55',
     'meets-the-locks-of-one-shard',
     'joint',
     [1, 10],

@@ -1,7 +1,7 @@
 import type { Mutant } from './mutants.ts';
 import type { Patch } from './mutation.ts';
 
-/** R60 to R70: the rules that keep writes over several shards whole. */
+/** R56 to R66: the rules that keep writes over several shards whole. */
 
 const loans = 'shared/protocol/handlers/loans.ts';
 const conclusions = 'shared/protocol/handlers/conclusions.ts';
@@ -38,7 +38,7 @@ function inScene(
 export const shardMutants: readonly Mutant[] = [
   // Whoever applies the commit of one shard applies its share alone: readers of a region see half of the write.
   inRuns(
-    'R60',
+    'R56',
     'commits-name-only-their-own-share',
     [
       {
@@ -55,7 +55,7 @@ export const shardMutants: readonly Mutant[] = [
     [1, 20],
   ),
   inScene(
-    'R61',
+    'R57',
     'home-takes-its-keys-last-in-an-ordered-try',
     [
       {
@@ -67,19 +67,19 @@ export const shardMutants: readonly Mutant[] = [
     6,
   ),
   inScene(
-    'R61',
+    'R57',
     'a-guest-lends-past-those-who-wait',
     [{ file: loans, find: 'isLocked || pendingWrites.queue.waitsFor(keys)', replace: 'isLocked' }],
     7,
   ),
   inRuns(
-    'R62',
+    'R58',
     'a-loan-is-not-stored',
     [{ file: loans, find: "    ready.persist({ kind: 'lend', loan: stored });\n", replace: '' }],
     [1, 20],
   ),
   inRuns(
-    'R62',
+    'R58',
     'loans-are-forgotten-at-a-restart',
     [
       {
@@ -91,7 +91,7 @@ export const shardMutants: readonly Mutant[] = [
     [1, 20],
   ),
   inRuns(
-    'R62',
+    'R58',
     'a-guest-aborts-its-loans-of-former-lives',
     [
       {
@@ -103,7 +103,7 @@ export const shardMutants: readonly Mutant[] = [
     [1, 40],
   ),
   inRuns(
-    'R62',
+    'R58',
     'watermarks-pass-open-loans',
     [
       {
@@ -115,7 +115,7 @@ export const shardMutants: readonly Mutant[] = [
     [1, 40],
   ),
   inRuns(
-    'R62',
+    'R58',
     'voters-are-not-compared',
     [
       {
@@ -129,19 +129,19 @@ export const shardMutants: readonly Mutant[] = [
     [1, 200],
   ),
   inRuns(
-    'R62',
+    'R58',
     'keys-are-lent-while-a-copy-pauses-writes',
     [{ file: loans, find: 'if (members.isPaused) return', replace: 'if (shards.isOnly) return' }],
     [94, 250],
   ),
   inScene(
-    'R62',
+    'R58',
     'a-guest-at-rest-asks-for-no-locks',
     [{ file: loans, find: '      for (const link of own) link.requireLocks();\n', replace: '' }],
     17,
   ),
   inRuns(
-    'R63',
+    'R59',
     'a-joint-write-has-the-clock-of-home-alone',
     [
       {
@@ -153,7 +153,7 @@ export const shardMutants: readonly Mutant[] = [
     [1, 20],
   ),
   inScene(
-    'R63',
+    'R59',
     'a-moment-far-ahead-is-sent',
     [
       {
@@ -165,13 +165,13 @@ export const shardMutants: readonly Mutant[] = [
     11,
   ),
   inScene(
-    'R63',
+    'R59',
     'a-guest-does-not-keep-the-clock-of-a-joint-write',
     [{ file: loans, find: '    ready.raiseClock(now);\n', replace: '' }],
     0,
   ),
   inScene(
-    'R64',
+    'R60',
     'home-sends-no-clock-with-an-abort',
     [
       {
@@ -184,7 +184,7 @@ export const shardMutants: readonly Mutant[] = [
     1,
   ),
   inRuns(
-    'R64',
+    'R60',
     'conclusions-of-other-loans-are-taken',
     [
       {
@@ -201,7 +201,7 @@ export const shardMutants: readonly Mutant[] = [
     [1, 60],
   ),
   inRuns(
-    'R64',
+    'R60',
     'a-guest-does-not-note-missed-keys',
     [
       {
@@ -213,7 +213,7 @@ export const shardMutants: readonly Mutant[] = [
     [106, 150],
   ),
   inRuns(
-    'R64',
+    'R60',
     'a-guest-owes-no-aborts',
     [
       {
@@ -225,7 +225,7 @@ export const shardMutants: readonly Mutant[] = [
     [1, 20],
   ),
   inRuns(
-    'R64',
+    'R60',
     'a-missing-reply-acknowledges',
     [
       {
@@ -241,7 +241,7 @@ export const shardMutants: readonly Mutant[] = [
     [1, 80],
   ),
   inScene(
-    'R64',
+    'R60',
     'a-conclusion-is-acknowledged-without-proof',
     [
       {
@@ -253,7 +253,7 @@ export const shardMutants: readonly Mutant[] = [
     15,
   ),
   inRuns(
-    'R65',
+    'R61',
     'a-guest-never-asks',
     [
       {
@@ -265,13 +265,13 @@ export const shardMutants: readonly Mutant[] = [
     [1, 20],
   ),
   inScene(
-    'R65',
+    'R61',
     'the-outcome-of-a-loan-is-guessed',
     [{ file: core, find: '    if (this.#questions.take(event)) return;\n', replace: '' }],
     4,
   ),
   inScene(
-    'R65',
+    'R61',
     'home-gives-up-undecided-writes-in-words-alone',
     [
       {
@@ -283,7 +283,7 @@ export const shardMutants: readonly Mutant[] = [
     8,
   ),
   inRuns(
-    'R65',
+    'R61',
     'home-says-pending-for-ever',
     [
       {
@@ -295,7 +295,7 @@ export const shardMutants: readonly Mutant[] = [
     [1, 20],
   ),
   inScene(
-    'R65',
+    'R61',
     'a-home-answers-for-another-birth',
     [
       {
@@ -307,7 +307,7 @@ export const shardMutants: readonly Mutant[] = [
     9,
   ),
   inRuns(
-    'R66',
+    'R62',
     'a-commit-is-not-sent-to-guests-after-a-restart',
     [
       {
@@ -320,7 +320,7 @@ export const shardMutants: readonly Mutant[] = [
   ),
   // The guest asks as well, so it does not either.
   inRuns(
-    'R66',
+    'R62',
     'an-outcome-is-sent-once',
     [
       {
@@ -337,7 +337,7 @@ export const shardMutants: readonly Mutant[] = [
     [1, 20],
   ),
   inScene(
-    'R67',
+    'R63',
     'leases-are-renewed-under-old-loans',
     [
       {
@@ -349,7 +349,7 @@ export const shardMutants: readonly Mutant[] = [
     2,
   ),
   inScene(
-    'R67',
+    'R63',
     'loans-of-former-lives-count-as-new',
     [
       {
@@ -367,7 +367,7 @@ export const shardMutants: readonly Mutant[] = [
     19,
   ),
   inScene(
-    'R68',
+    'R64',
     'regions-are-evicted-under-open-loans',
     [
       {
@@ -379,7 +379,7 @@ export const shardMutants: readonly Mutant[] = [
     3,
   ),
   inScene(
-    'R69',
+    'R65',
     'a-region-returns-while-a-loan-is-open',
     [
       {
@@ -396,7 +396,7 @@ export const shardMutants: readonly Mutant[] = [
     5,
   ),
   inScene(
-    'R69',
+    'R65',
     'lent-keys-are-read-through-the-guest',
     [
       {
@@ -408,7 +408,7 @@ export const shardMutants: readonly Mutant[] = [
     10,
   ),
   inScene(
-    'R70',
+    'R66',
     'guests-do-not-hear-of-a-minority',
     [
       {
@@ -420,7 +420,7 @@ export const shardMutants: readonly Mutant[] = [
     12,
   ),
   inScene(
-    'R70',
+    'R66',
     'guests-do-not-hear-of-blocked-keys',
     [
       {

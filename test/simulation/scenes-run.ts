@@ -10,7 +10,7 @@ import { type MessageBetweenShards, ShardsHarness } from '../protocol/shards-har
  * scene.
  */
 const scenes: readonly (() => void)[] = [
-  /** 0, R63: a guest whose clock is behind does not begin a transaction before the moment of a joint write. */
+  /** 0, R59: a guest whose clock is behind does not begin a transaction before the moment of a joint write. */
   () => {
     const shards = new ShardsHarness();
     shards.ahead[0] = 800;
@@ -20,7 +20,7 @@ const scenes: readonly (() => void)[] = [
     shards.write(1, writeTo(['a1']));
     must(preparedAt(shards, 1) >= now, 'a later write has an earlier moment');
   },
-  /** 1, R64: nor before that of a joint write whose check failed, if it learns of it by asking. */
+  /** 1, R60: nor before that of a joint write whose check failed, if it learns of it by asking. */
   () => {
     const shards = new ShardsHarness();
     shards.ahead[0] = 800;
@@ -37,7 +37,7 @@ const scenes: readonly (() => void)[] = [
     shards.write(1, writeTo(['b1']));
     must(preparedAt(shards, 1) >= now, 'a later write has an earlier moment');
   },
-  /** 2, R67: no lease is renewed while a loan has been open for long. */
+  /** 2, R63: no lease is renewed while a loan has been open for long. */
   () => {
     const { shards } = asked();
     shards.step(1, { kind: 'lease-requested', wishes: [{ region: 'near', forMs: 60_000 }] });
@@ -54,7 +54,7 @@ const scenes: readonly (() => void)[] = [
     const leases = sends.filter((send) => send.kind === 'round' && send.round.lease !== null);
     must(leases.length === 0, 'a lease was asked for under an old loan');
   },
-  /** 3, R68: no region is evicted under an open loan, as long as its home may still be asked to end it. */
+  /** 3, R64: no region is evicted under an open loan, as long as its home may still be asked to end it. */
   () => {
     const { shards } = asked();
     const evicts = { kind: 'put-out', region: 'far', reason: 'a test' } as const;
@@ -70,7 +70,7 @@ const scenes: readonly (() => void)[] = [
     const ends = shards.of('ask').some(({ call }) => call?.kind === 'ask' && call.question.ends);
     must(ends, 'home was not asked to end the loan');
   },
-  /** 4, R65: the outcome of a loan is not guessed for a reader. */
+  /** 4, R61: the outcome of a loan is not guessed for a reader. */
   () => {
     const { shards } = decided();
     for (const message of shards.of('conclude')) message.lose();
@@ -81,7 +81,7 @@ const scenes: readonly (() => void)[] = [
     shards.deliver('ask-answer');
     must(shards.resolutionOf(ticket)?.kind === 'committed', 'home has committed');
   },
-  /** 5, R69: a region does not return while a loan is open. */
+  /** 5, R65: a region does not return while a loan is open. */
   () => {
     const shards = new ShardsHarness();
     for (const shard of [0, 1]) command(shards, shard, 'put-out');
@@ -101,7 +101,7 @@ const scenes: readonly (() => void)[] = [
       .regions.find(({ region }) => region === 'far');
     must(far?.state !== 'voter', 'a region returned while a loan was open');
   },
-  /** 6, R61: two writes that cross do not wait for each other in a circle. */
+  /** 6, R57: two writes that cross do not wait for each other in a circle. */
   () => {
     const shards = new ShardsHarness();
     const tickets = [
@@ -118,7 +118,7 @@ const scenes: readonly (() => void)[] = [
       `they wait for each other: ${kinds}`,
     );
   },
-  /** 7, R61: a guest does not lend past those who wait. */
+  /** 7, R57: a guest does not lend past those who wait. */
   () => {
     const shards = new ShardsHarness();
     shards.write(1, writeTo(['a1']));
@@ -127,7 +127,7 @@ const scenes: readonly (() => void)[] = [
     const answer = shards.loanAnswerTo(shards.call(0, 1, joinOf(shards)));
     must(answer?.kind === 'join' && answer.reply.kind === 'held', 'it lent past a waiting write');
   },
-  /** 8, R65: home does not call a transaction aborted that it may still commit. */
+  /** 8, R61: home does not call a transaction aborted that it may still commit. */
   () => {
     const { shards } = asked();
     const { name, transaction } = loanOf(shards);
@@ -138,7 +138,7 @@ const scenes: readonly (() => void)[] = [
       'home gave it up in words alone',
     );
   },
-  /** 9, R65: a home that was born again does not answer for its predecessor. */
+  /** 9, R61: a home that was born again does not answer for its predecessor. */
   () => {
     const { shards } = decided();
     const { name, transaction } = loanOf(shards);
@@ -147,7 +147,7 @@ const scenes: readonly (() => void)[] = [
     const answer = shards.loanAnswerTo(shards.call(1, 0, { kind: 'ask', question }));
     must(answer?.kind === 'ask' && answer.word.kind === 'unknown', 'it answered for another birth');
   },
-  /** 10, R69: a read through the guest waits until its loans are over. */
+  /** 10, R65: a read through the guest waits until its loans are over. */
   () => {
     const { shards } = decided();
     const command = { args: ['GET', 'a1'], reads: [1], reply: null };
@@ -158,14 +158,14 @@ const scenes: readonly (() => void)[] = [
       .flatMap(({ sends }) => sends.filter(({ kind }) => kind === 'snapshot'));
     must(snapshots.length === 0, 'a lent key was read through the guest');
   },
-  /** 11, R63: a moment that is far ahead of home is not sent to any region. */
+  /** 11, R59: a moment that is far ahead of home is not sent to any region. */
   () => {
     const shards = new ShardsHarness();
     shards.ahead[1] = limits.clockSkewMs + 500;
     asked(shards);
     must(shards.of('joint-round').length === 0, 'a moment far ahead was sent');
   },
-  /** 12, R70: guests learn which regions were in the minority. */
+  /** 12, R66: guests learn which regions were in the minority. */
   () => {
     const shards = new ShardsHarness();
     shards.regions.get('far')?.run('SET', 'a1', 'changed around Lockstep');
@@ -176,7 +176,7 @@ const scenes: readonly (() => void)[] = [
       .regions.find(({ region }) => region === 'far');
     must(far?.cause === 'diverged', 'the guest did not hear of the minority');
   },
-  /** 13, R70: without a majority each shard blocks its own keys. */
+  /** 13, R66: without a majority each shard blocks its own keys. */
   () => {
     const shards = new ShardsHarness(2, ['near', 'far']);
     shards.regions.get('far')?.run('SET', 'a1', 'changed around Lockstep');
@@ -194,7 +194,7 @@ const scenes: readonly (() => void)[] = [
     asked(shards);
     must(!shards.tablesOf(1).isResting, 'a loan was given at rest');
   },
-  /** 15, R64: the acknowledgement of an unknown loan follows a storage write. */
+  /** 15, R60: the acknowledgement of an unknown loan follows a storage write. */
   () => {
     const { shards } = decided();
     const conclusion = conclusionOf(shards);
@@ -203,7 +203,7 @@ const scenes: readonly (() => void)[] = [
     shards.call(0, 1, { kind: 'conclude', conclusion });
     must((shards.stepsOf(1)[before]?.persist.length ?? 0) > 0, 'it was acknowledged without proof');
   },
-  /** 16, R62: keys are lent as their owner sees them when it takes them: a copy that pauses writes meanwhile lends none. */
+  /** 16, R58: keys are lent as their owner sees them when it takes them: a copy that pauses writes meanwhile lends none. */
   () => {
     const shards = new ShardsHarness();
     shards.write(0, writeTo(['a0', 'a1']));
@@ -217,7 +217,7 @@ const scenes: readonly (() => void)[] = [
     const answer = shards.loanAnswerTo(ticket);
     must(answer?.kind === 'join' && answer.reply.kind !== 'lent', 'it lent with other voters');
   },
-  /** 17, R62: a guest that was at rest when it died asks for older locks, so that it can lend. */
+  /** 17, R58: a guest that was at rest when it died asks for older locks, so that it can lend. */
   () => {
     const shards = new ShardsHarness();
     shards.write(1, writeTo(['a1']));
@@ -233,7 +233,7 @@ const scenes: readonly (() => void)[] = [
     shards.settle();
     must(shards.answerTo(ticket)?.kind === 'decided', 'a guest at rest never lends');
   },
-  /** 18, R67: after a restart of the guest every open loan counts as old. */
+  /** 18, R63: after a restart of the guest every open loan counts as old. */
   () => {
     const { shards } = asked();
     shards.restart(1);

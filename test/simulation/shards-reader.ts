@@ -154,7 +154,7 @@ export class ShardsReader {
   #mayBeOld(region: string): boolean {
     const damaged = this.#world.damagedAt;
     if (damaged === null || damaged.region !== region) return false;
-    // A guest learns of a loss with the conclusion of its loan at last; until then it does not renew its lease (R67).
+    // A guest learns of a loss with the conclusion of its loan at last; until then it does not renew its lease (R63).
     const lastsMs = limits.leaseTtlMs + limits.leaseDriftMs + 2 * limits.roundTimeoutMs;
     return this.#world.timeline.now <= damaged.at + lastsMs;
   }

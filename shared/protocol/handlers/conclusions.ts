@@ -45,7 +45,7 @@ interface OpenConclusion {
 }
 
 /**
- * Home's word to its guests about joint transactions that are over (rules R64 and R66). A commit is repeated until each
+ * Home's word to its guests about joint transactions that are over (rules R60 and R62). A commit is repeated until each
  * guest has acknowledged it; an abort a few times, since a guest asks.
  */
 export class Conclusions {

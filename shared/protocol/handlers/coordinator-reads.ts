@@ -162,7 +162,7 @@ export class CoordinatorReads {
 
   /**
    * The keys whose loans keep a read from being taken: a region may hold a joint write on them whose round this shard does
-   * not know, so that it would not notice its loss (rule R69). Null: any key, since a script may read it.
+   * not know, so that it would not notice its loss (rule R65). Null: any key, since a script may read it.
    */
   #doubtfulKeysOf({ request }: PendingRead): readonly string[] | null {
     return holdScript(request.commands) ? null : request.keys;

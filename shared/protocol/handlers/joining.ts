@@ -24,7 +24,7 @@ export interface JoiningParts {
 }
 
 /**
- * Gathers the loans of a joint transaction at its home (rules R60, R61 and R63): at first from all guests at once,
+ * Gathers the loans of a joint transaction at its home (rules R56, R57 and R59): at first from all guests at once,
  * without waiting; after one had to refuse, from each shard in turn, in ascending order.
  */
 export class Joining {
@@ -181,7 +181,7 @@ export class Joining {
     attempts.abort(transaction, ready.now + transaction.pauseMs);
   }
 
-  /** Every shard has given its keys: the regions are asked, at the greatest of all clocks (rule R63). */
+  /** Every shard has given its keys: the regions are asked, at the greatest of all clocks (rule R59). */
   #beginVoting(transaction: Transaction, joint: Joint): void {
     const { config, links, ready } = this.#parts;
     const clocks = joint.guests.map(({ loan }) => loan?.now ?? 0);

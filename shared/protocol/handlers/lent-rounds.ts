@@ -18,7 +18,7 @@ interface LentFlight {
 }
 
 /**
- * Judges the replies to the lent rounds of a loan, which home hands over with its conclusion (rule R64): losses and
+ * Judges the replies to the lent rounds of a loan, which home hands over with its conclusion (rule R60): losses and
  * acknowledgements. A round without a reply has none.
  */
 export function judgeLentRounds(

@@ -28,7 +28,7 @@ interface OpenQuestion {
 }
 
 /**
- * Questions of readers about locks of loans (rule R65). Only home knows whether such a transaction is committed, so the
+ * Questions of readers about locks of loans (rule R61). Only home knows whether such a transaction is committed, so the
  * answer waits for its word, which has to follow the question.
  */
 export class LoanQuestions {

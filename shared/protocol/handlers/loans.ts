@@ -52,7 +52,7 @@ interface Waiting {
 }
 
 /**
- * The loans of this shard to joint transactions of others (rules R62, R64 and R65). A loan is stored before it leaves,
+ * The loans of this shard to joint transactions of others (rules R58, R60 and R61). A loan is stored before it leaves,
  * survives restarts and changes of the epoch, and ends only by the word of its home.
  */
 export class Loans {
@@ -64,7 +64,7 @@ export class Loans {
   constructor(parts: LoansParts) {
     this.#parts = parts;
     for (const loan of parts.stored.loans ?? []) {
-      // It counts as old: nobody knows when its rounds left (R67). Home is asked at once.
+      // It counts as old: nobody knows when its rounds left (R63). Home is asked at once.
       parts.transactions.lend(new Loan(loan, 0, Number.NEGATIVE_INFINITY, parts.ready.now));
     }
   }
@@ -165,7 +165,7 @@ export class Loans {
     }
   }
 
-  /** Home sends the outcome. The acknowledgement follows a storage write in any case (R64). */
+  /** Home sends the outcome. The acknowledgement follows a storage write in any case (R60). */
   onConclusion(ticket: Ticket, conclusion: Conclusion): void {
     const { transactions, ready } = this.#parts;
     const key = formatTransactionName(conclusion.name);
@@ -268,7 +268,7 @@ export class Loans {
     }
   }
 
-  /** Why these keys cannot be lent at present, or null (rule R62). */
+  /** Why these keys cannot be lent at present, or null (rule R58). */
   #objectionTo({ keys, voters }: LoanRequest): LoanReply | null {
     const { slots, shards, blocked, members, links, transactions } = this.#parts;
     if (shards.isOnly) return { kind: 'not-now', reason: 'it takes part in no joint write' };
@@ -402,7 +402,7 @@ function isTransaction(holder: Holder): holder is Transaction {
   return holder instanceof Transaction;
 }
 
-/** The control over loans that changes of members need (rule R68). */
+/** The control over loans that changes of members need (rule R64). */
 export class LoanEnds implements LoanControl {
   readonly #transactions: Transactions;
   readonly #ready: ReadyBuilder;

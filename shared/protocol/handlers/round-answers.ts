@@ -185,7 +185,7 @@ export class RoundAnswers {
 
   /**
    * Counts a vote on a joint transaction. An objection of this shard's own state is news about this instance; an objection
-   * of another shard ends the try alone (rule R63).
+   * of another shard ends the try alone (rule R59).
    */
   #countJointVote(
     link: RegionLink,

@@ -257,7 +257,7 @@ export class TransactionManager {
     pendingConfirmations.add(order, transaction.voters, committed, confirming, true);
   }
 
-  /** The part of a joint commit that is kept until every guest has acknowledged it (rule R66). */
+  /** The part of a joint commit that is kept until every guest has acknowledged it (rule R62). */
   #jointCommitOf(transaction: Transaction, sequence: number): StoredJointCommit {
     const shares = transaction.sharesOf(this.#parts.config.shard);
     const unacknowledged = (transaction.joint?.guests ?? []).map(({ shard }) => shard);

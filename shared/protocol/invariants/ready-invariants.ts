@@ -43,12 +43,12 @@ function checkJointRound(
   const { rounds, prepare } = round;
   const isTrusted = link?.isVoter === true && !link.isQuarantined;
   must(isTrusted, 'a trusted voter is asked', region);
-  must(rounds.length === prepare.shares.length, 'each share has a round (R63)', region, number);
+  must(rounds.length === prepare.shares.length, 'each share has a round (R59)', region, number);
   prepare.shares.forEach(({ shard }, position) => {
     const own = rounds[position];
     must(own?.shard === shard, 'the rounds stand in the order of the shares', region, number);
     must(own?.prepares.length === 0 && own.copy === null, 'a joint round is one prepare', region);
-    must(position === 0 || own?.lease === null, 'no lent round renews a lease (R67)', region);
+    must(position === 0 || own?.lease === null, 'no lent round renews a lease (R63)', region);
   });
   const [home] = prepare.shares;
   must(home?.shard === config.shard, 'the first share is that of home', region, number);

@@ -52,20 +52,20 @@ export function checkTransactions(core: CoordinatorInternals): void {
   must(locks.size === lockedKeys, 'no key is locked by a transaction that is decided (P6)');
 }
 
-/** A joint transaction is asked for votes once every shard has given its keys, and not before (R63). */
+/** A joint transaction is asked for votes once every shard has given its keys, and not before (R59). */
 function checkJoint({ joint, deadline, keys, ownKeys, now }: Transaction, name: string): void {
   if (joint === null) {
     must(keys === ownKeys, 'a transaction of one shard has its keys alone', name);
     return;
   }
   must(joint.guests.length > 0, 'a joint transaction has a guest', name);
-  must(new Set(keys).size === keys.length, 'no key is in two shares (R60)', name);
+  must(new Set(keys).size === keys.length, 'no key is in two shares (R56)', name);
   must(joint.claim === null || !joint.holdsOwn, 'keys that are held are not awaited', name);
   const isWhole = joint.holdsOwn && joint.guests.every(({ state }) => state === 'lent');
   must((joint.phase === 'voting') === isWhole, 'a joint write is voted on once it is whole', name);
   for (const { loan } of joint.guests) {
     const isBehind = joint.phase === 'joining' || loan === null || loan.now <= now;
-    must(isBehind, 'a joint write has the greatest of all clocks (R63)', name, deadline);
+    must(isBehind, 'a joint write has the greatest of all clocks (R59)', name, deadline);
   }
 }
 
@@ -75,18 +75,18 @@ function checkLoans({ transactions, links, loans, ready, config }: CoordinatorIn
   let last: TransactionOrder | null = null;
   for (const loan of transactions.loans) {
     const name = keyOf(loan.order);
-    must(loan.state === 'lent', 'only open loans hold keys (R62)', name);
+    must(loan.state === 'lent', 'only open loans hold keys (R58)', name);
     must(last === null || compareOrder(last, loan.order) < 0, 'loans stand in their order', name);
     must(compareOrder(loan.order, transactions.newest) <= 0, 'a loan has begun', name);
     must(loan.home !== config.shard, 'no shard lends to itself', name);
     for (const key of loan.keys) {
-      must(transactions.locks.get(key) === loan, 'a loan holds its keys (R62)', name, key);
+      must(transactions.locks.get(key) === loan, 'a loan holds its keys (R58)', name, key);
     }
     for (const { region, unacknowledged } of links.all) {
-      must(!unacknowledged.has(loan.order), 'only home ends a loan (R62)', name, region);
+      must(!unacknowledged.has(loan.order), 'only home ends a loan (R58)', name, region);
     }
     const isAsked = loan.isAsking || loan.askAt <= ready.now || ready.wakeAt <= loan.askAt;
-    must(isAsked, 'home is asked about each loan at last (R65)', name);
+    must(isAsked, 'home is asked about each loan at last (R61)', name);
     keys += loan.keys.length;
     last = loan.order;
   }

@@ -14,7 +14,7 @@ export interface CoordinatorConfig {
    */
   readonly source?: RegionId | null;
   /**
-   * The map by which this shard asks others for keys of joint writes (rule R60). Null or absent: it takes part in none,
+   * The map by which this shard asks others for keys of joint writes (rule R56). Null or absent: it takes part in none,
    * and a write needs all of its keys here. The slots that it owns are not said here, but stored (rule R49).
    */
   readonly jointMap?: ShardMap | null;

@@ -73,7 +73,7 @@ export type StorageWrite =
       readonly now: number;
       /** These regions are no voters: its keys are missed there, at `sequence`. */
       readonly missedBy: readonly RegionId[];
-      /** Of a joint transaction: its shares, kept until every guest has acknowledged (rule R66). */
+      /** Of a joint transaction: its shares, kept until every guest has acknowledged (rule R62). */
       readonly joint?: StoredJointCommit;
     }
   /** Keys are lent to a joint transaction of another shard. */

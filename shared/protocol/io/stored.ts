@@ -17,14 +17,14 @@ export interface StoredDecision {
   readonly otherShares?: readonly Share[];
 }
 
-/** A loan that home has not concluded, as storage keeps it (rule R62). */
+/** A loan that home has not concluded, as storage keeps it (rule R58). */
 export interface StoredLoan {
   readonly transaction: TransactionOrder;
   readonly name: TransactionName;
   readonly keys: readonly string[];
 }
 
-/** A joint commit of which this shard is home, as it keeps it for its guests (rule R66). */
+/** A joint commit of which this shard is home, as it keeps it for its guests (rule R62). */
 export interface StoredJointCommit {
   readonly transaction: TransactionOrder;
   /** All shares, home's first. */

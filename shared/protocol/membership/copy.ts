@@ -73,7 +73,7 @@ export class Copy {
       readonly replaces: readonly number[];
       readonly agreed?: number | null;
       readonly startedAt: number;
-      /** True if a joint write on the key may not stand in the source yet, without its coordinator knowing (rule R69). */
+      /** True if a joint write on the key may not stand in the source yet, without its coordinator knowing (rule R65). */
       readonly isDoubtful?: (source: RegionLink, key: string) => boolean;
     },
   ) {

@@ -93,7 +93,7 @@ export class Evictions {
 
   /**
    * Before a region leaves, the open loans end, and those that stay have acknowledged the commits of joint
-   * writes: this shard does not know which rounds of other shards have left something there (rule R68). After a while it
+   * writes: this shard does not know which rounds of other shards have left something there (rule R64). After a while it
    * goes on around them.
    */
   #areLoansOver(staying: readonly RegionLink[]): boolean {

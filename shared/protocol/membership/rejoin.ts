@@ -179,7 +179,7 @@ export class Rejoin {
     attempts.requestBatch();
   }
 
-  /** No loan is open (R69), and no lease of a region without a vote is left. */
+  /** No loan is open (R65), and no lease of a region without a vote is left. */
   #mayReturn(target: RegionLink): boolean {
     return this.#parts.loans.count === 0 && this.#leasesAreOver(target);
   }

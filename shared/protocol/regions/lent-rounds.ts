@@ -1,7 +1,7 @@
 import { type Flight, RoundsInFlight } from './rounds-in-flight.ts';
 import type { UnacknowledgedDecisions } from './unacknowledged.ts';
 
-/** The rounds of one region that were lent to homes of joint transactions (rule R62). They take no connection here. */
+/** The rounds of one region that were lent to homes of joint transactions (rule R58). They take no connection here. */
 export class LentRounds extends RoundsInFlight {
   readonly #unacknowledged: UnacknowledgedDecisions;
 

@@ -45,7 +45,7 @@ export class RegionLink {
   readonly refusals = new ServerRefusals();
   readonly lossCheck = new LossCheck();
   readonly flights = new RoundsInFlight();
-  /** No lease is renewed: a loan has been open for long (rule R67). */
+  /** No lease is renewed: a loan has been open for long (rule R63). */
   isLeasePaused = false;
   readonly unacknowledged = new UnacknowledgedDecisions();
   readonly lent = new LentRounds(this.unacknowledged);
@@ -172,7 +172,7 @@ export class RegionLink {
 
   /**
    * True if a lent round can hold all that it has to: no lock is unknown, and every decision fits, with those of the other
-   * shards (rule R62).
+   * shards (rule R58).
    */
   get canLend(): boolean {
     const { whole, bytes } = this.unacknowledged.fitting();
@@ -303,7 +303,7 @@ export class RegionLink {
 
   /**
    * A round for a joint transaction of another shard, which sends it. It is made as any other, with every unacknowledged
-   * decision, but asks for no lease (rule R62).
+   * decision, but asks for no lease (rule R58).
    */
   lendRound(number: number, head: RoundHead, nonce: string, now: number): Round {
     const { decisions, whole } = this.unacknowledged.fitting();

@@ -52,7 +52,7 @@ export interface PendingWrite {
   retryAt: number;
   /** The regions at fault for the failure of the last attempt. */
   faults: readonly RegionFault[];
-  /** A shard did not lend its keys at once: from now on each shard is asked in turn, and waits (rule R61). */
+  /** A shard did not lend its keys at once: from now on each shard is asked in turn, and waits (rule R57). */
   isOrdered?: boolean;
 }
 
@@ -184,7 +184,7 @@ export class FrameQueue {
 interface Group {
   readonly parts: PendingWrite[];
   readonly keys: Set<string>;
-  /** The other shards with keys in it: only frames with the same go together (rule R60). */
+  /** The other shards with keys in it: only frames with the same go together (rule R56). */
   readonly shards: string;
   bytes: number;
   /** The number of parts that it may have. */

@@ -56,7 +56,7 @@ export class Guest {
   }
 }
 
-/** The part of a transaction that concerns other shards (rules R60 and R61). */
+/** The part of a transaction that concerns other shards (rules R56 and R57). */
 export class Joint {
   readonly name: TransactionName;
   readonly guests: readonly Guest[];

@@ -9,7 +9,7 @@ import { assert } from '../../assert.ts';
 export type LoanState =
   /** The request waits for its keys; nothing is stored. */
   | 'waiting'
-  /** The keys are lent, which is stored. Nobody but home ends it (R62). */
+  /** The keys are lent, which is stored. Nobody but home ends it (R58). */
   | 'lent'
   /** Home has committed: the decision is stored, and the keys are free. */
   | 'committed'

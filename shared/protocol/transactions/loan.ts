@@ -12,7 +12,7 @@ import { assertLoanTransition, type LoanState } from './loan-states.ts';
 
 /**
  * Keys that this shard has lent to a joint transaction of another shard, under an order of its own. It holds them until
- * home concludes it (rule R62).
+ * home concludes it (rule R58).
  */
 export class Loan {
   readonly order: TransactionOrder;

@@ -104,7 +104,7 @@ export class Transaction {
     return this.#prepare;
   }
 
-  /** Every shard has given its keys: the regions vote until `deadline`, at the greatest of all clocks (rule R63). */
+  /** Every shard has given its keys: the regions vote until `deadline`, at the greatest of all clocks (rule R59). */
   beginVoting(now: number, deadline: number): void {
     assert(this.joint !== null, 'only a joint transaction is joined');
     this.joint.beginVoting();
