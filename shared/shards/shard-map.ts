@@ -117,8 +117,9 @@ export function ownershipIn(map: ShardMap, shard: ShardId): Ownership {
 }
 
 /** True if the shard owns every one of `slots`. */
-export function owns({ slots: owned }: Ownership, slots: LockedSlots): boolean {
-  if (ownsAll(owned)) return true;
+export function owns(ownership: Ownership, slots: LockedSlots): boolean {
+  if (ownsEverySlot(ownership)) return true;
+  const { slots: owned } = ownership;
   return slots !== 'all' && slots.every((slot) => owned.some((one) => isAmong(slot, one)));
 }
 
@@ -127,8 +128,9 @@ export function ownsNothing({ slots }: Ownership): boolean {
   return slots.every(({ ranges }) => ranges.length === 0);
 }
 
-function ownsAll(owned: Ownership['slots']): boolean {
-  return owned.some(({ ranges: [first] }) => first?.[0] === 0 && first[1] === slotCount - 1);
+/** True if the shard owns every slot: then no slot of a key has to be computed. */
+export function ownsEverySlot({ slots }: Ownership): boolean {
+  return slots.some(({ ranges: [first] }) => first?.[0] === 0 && first[1] === slotCount - 1);
 }
 
 function isAmong(slot: Slot, { placement, ranges }: Omit<ShardSlots, 'shard'>): boolean {

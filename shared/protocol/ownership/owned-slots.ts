@@ -1,7 +1,13 @@
 import type { SlotsStatus, WriteAnswer } from '../../contracts/coordinator.ts';
 import type { ShardId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
-import { type Ownership, ownershipIn, owns, ownsNothing } from '../../shards/shard-map.ts';
+import {
+  type Ownership,
+  ownershipIn,
+  owns,
+  ownsEverySlot,
+  ownsNothing,
+} from '../../shards/shard-map.ts';
 import { slotCount, slotsOf } from '../../shards/slots.ts';
 import type { MapAnswer } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
@@ -60,7 +66,9 @@ export class OwnedSlots {
 
   /** True if the shard owns the slots of all `keys`. Before it knows, it owns nothing. */
   own(keys: readonly string[]): boolean {
-    return this.#ownership !== null && owns(this.#ownership, slotsOf(keys));
+    const ownership = this.#ownership;
+    if (ownership === null) return false;
+    return ownsEverySlot(ownership) || owns(ownership, slotsOf(keys));
   }
 
   /** The answer to a write with `keys` that another shard owns, or null: then it may be carried out, or has to wait. */
