@@ -18,7 +18,7 @@ export const ownershipMutants: readonly Mutant[] = [
       'if (ownership === null || this.own(keys)) return null;',
       'if (ownership === null || keys.length >= 0) return null;',
     ],
-    [slots, 'return this.#ownership !== null && owns(', 'return this.#ownership !== null || owns('],
+    [slots, 'return ownsEverySlot(ownership) || owns(ownership, slotsOf(keys));', 'return true;'],
   ),
   mutant(
     'R48',
